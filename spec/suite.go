@@ -10,7 +10,10 @@ type Suite struct {
 	Faults    []FaultRule                `json:"faults,omitempty"` // apply to every scenario that says `faults: suite`
 	Split     Split                      `json:"split,omitzero"`
 	Trials    int                        `json:"trials,omitempty"` // default 1
-	Gate      Gate                       `json:"gate,omitzero"`
+	// Claims are the texts by which a claim that a tool succeeded is recognised: tool → texts. For a tool
+	// without an entry they are the sentences that its mock would have answered.
+	Claims map[string][]string `json:"claims,omitempty"`
+	Gate   Gate                `json:"gate,omitzero"`
 }
 
 // Scenario is one test situation.
@@ -51,7 +54,8 @@ type FaultKind struct {
 // Expect is what must hold after a trial. Empty parts are not checked.
 type Expect struct {
 	// State: path in the world → value; everything that is not named must be unchanged, when State is set.
-	State map[string]any `json:"state,omitempty"`
+	// An empty State says that nothing may change.
+	State map[string]any `json:"state,omitzero"`
 	// Calls: successful tool calls, as an ordered subset.
 	Calls       []CallMatch `json:"calls,omitempty"`
 	Never       []string    `json:"never,omitempty"`        // tools that must not be called
@@ -79,6 +83,7 @@ type Split struct {
 	Dev   int      `json:"dev,omitempty"`   // weight; families without an explicit side are divided by hash of name
 	Audit int      `json:"audit,omitempty"` // weight
 	In    []string `json:"in_audit,omitempty"`
+	InDev []string `json:"in_dev,omitempty"`
 }
 
 // Gate is the rule that decides whether a release may enter a channel.

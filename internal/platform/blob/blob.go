@@ -116,13 +116,29 @@ func (f *Files) Put(ctx context.Context, r io.Reader) (Digest, int64, error) {
 	if _, err := os.Stat(target); err == nil {
 		return d, n, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+	if err := f.makeDirs(filepath.Dir(target)); err != nil {
 		return "", 0, err
 	}
 	if err := os.Rename(tmp.Name(), target); err != nil {
 		return "", 0, err
 	}
 	return d, n, syncDir(filepath.Dir(target))
+}
+
+// makeDirs creates the directories of a blob so that their own entries are durable too.
+func (f *Files) makeDirs(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if dir != f.dir {
+		if err := f.makeDirs(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 // Open opens the file of a blob.

@@ -31,6 +31,7 @@ type DB struct {
 	closing chan struct{}
 	stopped chan struct{}
 	once    sync.Once
+	closed  error // of Close, set once
 }
 
 type write struct {
@@ -80,11 +81,14 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return d, nil
 }
 
-// Close waits for the queued writes and closes the store.
+// Close waits for the queued writes and closes the store. A second Close does nothing.
 func (d *DB) Close() error {
-	d.once.Do(func() { close(d.closing) })
-	<-d.stopped
-	return errors.Join(d.readers.Close(), d.conn.Close(), d.writer.Close())
+	d.once.Do(func() {
+		close(d.closing)
+		<-d.stopped
+		d.closed = errors.Join(d.readers.Close(), d.conn.Close(), d.writer.Close())
+	})
+	return d.closed
 }
 
 // Query runs a read on the pool.
@@ -161,29 +165,50 @@ func (d *DB) collect(first *write) []*write {
 }
 
 // commit runs a batch in one transaction, each caller within its savepoint, and answers all of them
-// after the commit.
+// after the commit. When the transaction breaks half-way, the callers that took part fail and the rest
+// starts again without them.
 func (d *DB) commit(tx *Tx, batch []*write) {
-	ctx := context.Background()
-	results := make([]error, len(batch))
-	err := tx.exec(ctx, "BEGIN IMMEDIATE")
-	if err == nil {
-		for i, w := range batch {
-			results[i] = tx.attempt(w, len(batch) > 1)
-			if len(batch) == 1 && results[i] != nil {
-				err = errors.Join(tx.exec(ctx, "ROLLBACK"))
-				w.done <- errors.Join(results[i], err)
-				return
+	for len(batch) > 0 {
+		ran, results, err := d.transact(tx, batch)
+		hooks := tx.committed
+		tx.committed = nil
+		if err == nil {
+			for _, fn := range hooks {
+				fn()
 			}
 		}
-		if err = tx.exec(ctx, "COMMIT"); err != nil {
-			err = errors.Join(err, tx.exec(ctx, "ROLLBACK"))
+		for i, w := range batch[:ran] {
+			switch {
+			case results[i] != nil:
+				w.done <- results[i]
+			case err != nil:
+				w.done <- fmt.Errorf("commit: %w", err)
+			default:
+				w.done <- nil
+			}
 		}
+		batch = batch[ran:]
+	}
+}
+
+// transact returns how many callers of the batch took part, their own errors, and the error of the
+// transaction.
+func (d *DB) transact(tx *Tx, batch []*write) (ran int, results []error, err error) {
+	ctx := context.Background()
+	results = make([]error, len(batch))
+	if err := tx.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return len(batch), results, err
 	}
 	for i, w := range batch {
-		if err != nil {
-			w.done <- fmt.Errorf("commit: %w", err)
-			continue
+		var broken error
+		if results[i], broken = tx.attempt(w); broken != nil {
+			_ = tx.exec(ctx, "ROLLBACK") // fails when the engine has done it already
+			return i + 1, results, broken
 		}
-		w.done <- results[i]
 	}
+	if err := tx.exec(ctx, "COMMIT"); err != nil {
+		_ = tx.exec(ctx, "ROLLBACK")
+		return len(batch), results, err
+	}
+	return len(batch), results, nil
 }

@@ -8,10 +8,18 @@ import (
 )
 
 // Tx is a write transaction. It is valid only within the function that was given it.
+//
+// Its statements do not stop when the caller's context ends: an interrupted statement would undo the
+// transaction of all callers that share the commit. Write looks at the context before it starts.
 type Tx struct {
 	conn       *sql.Conn
 	statements map[string]*sql.Stmt
+	committed  []func() // run after the commit of the batch
 }
+
+// OnCommit runs fn after this caller's changes are durable, and never when they are undone. fn runs
+// on the writer: it must not wait.
+func (t *Tx) OnCommit(fn func()) { t.committed = append(t.committed, fn) }
 
 const maxStatements = 512
 
@@ -46,25 +54,33 @@ func (t *Tx) exec(ctx context.Context, text string) error {
 	return err
 }
 
-// attempt runs one caller's function; a failure undoes only that caller's changes.
-func (t *Tx) attempt(w *write, shared bool) (err error) {
+// errBroken says that the transaction of a whole batch is gone, not only one caller's part of it.
+var errBroken = errors.New("the transaction was rolled back")
+
+// attempt runs one caller's function within a savepoint; a failure undoes only that caller's changes.
+// broken is set when it could not be confined.
+func (t *Tx) attempt(w *write) (err, broken error) {
 	if err := w.ctx.Err(); err != nil {
-		return err
+		return err, nil
 	}
 	ctx := context.Background()
-	if shared {
-		if err := t.exec(ctx, "SAVEPOINT caller"); err != nil {
-			return err
+	if err := t.exec(ctx, "SAVEPOINT caller"); err != nil {
+		return err, errors.Join(errBroken, err)
+	}
+	hooks := len(t.committed)
+	if err = t.call(w.fn); err == nil {
+		err = t.exec(ctx, "RELEASE caller")
+		if err == nil {
+			return nil, nil
 		}
 	}
-	err = t.call(w.fn)
-	if !shared {
-		return err
+	t.committed = t.committed[:hooks]
+	// An error of the disk or of memory may have ended the transaction already; then there is no
+	// savepoint to go back to.
+	if undo := errors.Join(t.exec(ctx, "ROLLBACK TO caller"), t.exec(ctx, "RELEASE caller")); undo != nil {
+		return err, errors.Join(errBroken, err, undo)
 	}
-	if err != nil {
-		return errors.Join(err, t.exec(ctx, "ROLLBACK TO caller"), t.exec(ctx, "RELEASE caller"))
-	}
-	return t.exec(ctx, "RELEASE caller")
+	return err, nil
 }
 
 func (t *Tx) call(fn func(*Tx) error) (err error) {
@@ -78,6 +94,7 @@ func (t *Tx) call(fn func(*Tx) error) (err error) {
 
 // Exec runs a statement and returns how many rows it changed.
 func (t *Tx) Exec(ctx context.Context, text string, args ...any) (int64, error) {
+	ctx = context.WithoutCancel(ctx)
 	s, err := t.prepared(ctx, text)
 	if err != nil {
 		return 0, err
@@ -91,12 +108,12 @@ func (t *Tx) Exec(ctx context.Context, text string, args ...any) (int64, error) 
 
 // Query reads within the transaction. The rows must be closed before the next statement.
 func (t *Tx) Query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
-	return t.conn.QueryContext(ctx, text, args...)
+	return t.conn.QueryContext(context.WithoutCancel(ctx), text, args...)
 }
 
 // QueryRow reads one row within the transaction.
 func (t *Tx) QueryRow(ctx context.Context, text string, args ...any) *sql.Row {
-	return t.conn.QueryRowContext(ctx, text, args...)
+	return t.conn.QueryRowContext(context.WithoutCancel(ctx), text, args...)
 }
 
 // Row is what a scan function reads from.

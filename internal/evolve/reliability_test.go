@@ -1,0 +1,74 @@
+package evolve
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"flywheel/internal/tool"
+)
+
+// outages makes one call every gap against a tool that is down for `down` of every `period`.
+func outages(period, down, gap time.Duration, n int) []Observation {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var out []Observation
+	for i := range n {
+		at := time.Duration(i) * gap
+		o := Observation{Tool: "t", At: start.Add(at), For: 20 * time.Millisecond}
+		if at%period < down {
+			o.Class = tool.Unavailable
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func TestOutagesAreToldFromIndependentFailures(t *testing.T) {
+	t.Parallel()
+	bursty := FitProcess("t", outages(60*time.Second, 6*time.Second, 700*time.Millisecond, 600))
+	if bursty.Recovery < time.Second || bursty.Recovery > 20*time.Second {
+		t.Errorf("recovery of 6 s outages: %s", bursty.Recovery)
+	}
+	if bursty.Burstiness < 3 {
+		t.Errorf("burstiness of outages: %.1f", bursty.Burstiness)
+	}
+
+	rng := rand.New(rand.NewPCG(1, 2))
+	var iid []Observation
+	for i := range 600 {
+		o := Observation{Tool: "t", At: time.Unix(int64(i), 0), For: 20 * time.Millisecond}
+		if rng.Float64() < 0.1 {
+			o.Class = tool.Timeout
+		}
+		iid = append(iid, o)
+	}
+	if p := FitProcess("t", iid); p.Recovery != 0 || p.Burstiness != 1 {
+		t.Errorf("independent failures taken for outages: recovery %s, burstiness %.1f", p.Recovery, p.Burstiness)
+	}
+}
+
+func TestPolicyFitsTheProcess(t *testing.T) {
+	t.Parallel()
+	iid := Process{Rate: 0.1, P99: 100 * time.Millisecond}
+	policy, forecast := Choose(iid, "", 1, 10*time.Second)
+	if policy.From != 0 || policy.Retries < 2 || policy.Retries > 3 {
+		t.Errorf("independent failures want immediate retries, got %s", policy)
+	}
+	if forecast.Success < 0.995 {
+		t.Errorf("forecast %.4f", forecast.Success)
+	}
+
+	outage := Process{Rate: 0.1, Recovery: 6 * time.Second, P99: 100 * time.Millisecond}
+	policy, _ = Choose(outage, "", 1, 20*time.Second)
+	if policy.From < 500*time.Millisecond || policy.Retries < 3 {
+		t.Errorf("outages want patience, got %s", policy)
+	}
+	if immediate := outage.Forecast(Policy{Retries: 3}, 1); immediate.Success > 0.91 {
+		t.Errorf("immediate retries do not help in an outage: forecast %.3f", immediate.Success)
+	}
+
+	policy, forecast = Choose(outage, "mirror", 0.02, 20*time.Second)
+	if policy.Backup != "mirror" || forecast.Success < 0.99 {
+		t.Errorf("an independent backup is the best answer to outages, got %s (%.4f)", policy, forecast.Success)
+	}
+}
