@@ -29,7 +29,7 @@ func judge(goal Goal, c *lab.Comparison, bound float64, look int) *Evidence {
 	switch {
 	case goal == GoalCheaper:
 		add("not worse", c.Diff.Low >= -margin,
-			fmt.Sprintf("%+.0f points [%+.0f, %+.0f]", 100*c.Diff.Point, 100*c.Diff.Low, 100*c.Diff.High),
+			fmt.Sprintf("%+.0f points [%+.0f, %+.0f]", 100*c.Diff.Diff, 100*c.Diff.Low, 100*c.Diff.High),
 			fmt.Sprintf("at worst %.0f points lost, with 95%% confidence", 100*margin))
 		base, candidate := perTrial(c.Base), perTrial(c.Candidate)
 		add("fewer tokens", candidate < base, fmt.Sprintf("%.0f a run", candidate), fmt.Sprintf("below %.0f", base))

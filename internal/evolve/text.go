@@ -71,7 +71,7 @@ func short(e *Evidence) string {
 	if e == nil || e.Comparison == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%+.0f points, e %s", 100*e.Comparison.Diff.Point, FormatE(e.Comparison.Evidence))
+	return fmt.Sprintf("%+.0f points, e %s", 100*e.Comparison.Diff.Diff, FormatE(e.Comparison.Evidence))
 }
 
 func writeProposal(w io.Writer, p *Proposal) {
@@ -111,7 +111,7 @@ func writeEvidence(w io.Writer, e *Evidence) {
 	fmt.Fprintf(w, "\nevidence on %s: %s\n", e.Split, e.Verdict)
 	if c := e.Comparison; c != nil {
 		fmt.Fprintf(w, "  success %.0f%% → %.0f%% on %d scenarios (%+.0f points [%+.0f, %+.0f]); tool calls failed %d → %d\n",
-			100*c.Base.Rate.Point, 100*c.Candidate.Rate.Point, c.Scenarios, 100*c.Diff.Point, 100*c.Diff.Low, 100*c.Diff.High,
+			100*c.Base.Rate.Rate, 100*c.Candidate.Rate.Rate, c.Scenarios, 100*c.Diff.Diff, 100*c.Diff.Low, 100*c.Diff.High,
 			c.Base.Usage.Failed, c.Candidate.Usage.Failed)
 	}
 	for _, l := range e.Lines {

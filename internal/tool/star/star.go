@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,6 +106,7 @@ func (p *Program) Check(fn string) error {
 				known = append(known, n)
 			}
 		}
+		slices.Sort(known)
 		return &Error{File: p.name, Line: 1, Column: 1, Message: fmt.Sprintf("there is no function %s%s", fn, suggest(fn, known))}
 	}
 	if f.NumParams() != 3 || f.HasVarargs() || f.HasKwargs() || f.NumKwonlyParams() > 0 {
