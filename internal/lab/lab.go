@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"flywheel/internal/agent"
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/clock"
@@ -38,6 +39,10 @@ type Deps struct {
 	Pin func(ctx context.Context, ref string) (string, error)
 	// Resolve chooses the reference of a model alias; may be nil: then the first choice is taken.
 	Resolve func(ctx context.Context, choice spec.ModelChoice) (string, error)
+	// Checker reads package directories; default: one that knows suites.
+	Checker *agent.Checker
+	// Release finds what a reference to a release means; may be nil.
+	Release func(ctx context.Context, ref string) (Released, error)
 }
 
 // Service runs experiments.
@@ -48,7 +53,7 @@ type Service struct {
 	mu       sync.Mutex
 	programs map[blob.Digest]*subject
 	suites   map[blob.Digest]*suite
-	baseline sync.Mutex
+	active   map[string]bool // experiments of this process
 }
 
 // New makes the service.
@@ -62,6 +67,7 @@ func New(deps Deps) *Service {
 	return &Service{
 		deps: deps, tape: newTape(deps.DB, maxTaped),
 		programs: map[blob.Digest]*subject{}, suites: map[blob.Digest]*suite{},
+		active: map[string]bool{},
 	}
 }
 

@@ -106,7 +106,8 @@ type Tally struct {
 	K         int           `json:"k"`
 	Usage     Usage         `json:"usage"`
 	Latency   Latency       `json:"latency"`
-	// Action is how often the first tool that a trial called was the one expected.
+	// Action is how often the agent decided for the tool that its scenario expects first: the measure of
+	// the baselines. Calls of tools that no scenario expects first, such as look-ups, are not decisions.
 	Action float64 `json:"action"`
 }
 

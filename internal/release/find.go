@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"

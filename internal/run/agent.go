@@ -8,17 +8,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/jsonschema-go/jsonschema"
-
 	"flywheel/internal/model"
 	"flywheel/internal/platform/expr"
 	"flywheel/spec"
 )
 
-// agent is a compiled agent.
-type agent struct {
+// agentProgram is a compiled agent.
+type agentProgram struct {
 	spec     *spec.Agent
-	prompt   template
+	prompt   *systemPrompt
 	tools    []*agentTool
 	byName   map[string]*agentTool
 	defs     []model.ToolDef
@@ -26,24 +24,19 @@ type agent struct {
 	toolSum  []byte // digest of defs
 	examples []exchange
 	memories []*episodes
-	output   *jsonschema.Resolved // nil: any text
-}
-
-// template renders the system prompt.
-type template interface {
-	Render(vars map[string]any) (string, error)
+	output   *schema // nil: any text
 }
 
 // agentTool is a tool as one agent may use it.
 type agentTool struct {
 	tool   *spec.Tool
 	bound  map[string]*expr.Text
-	names  []string             // of bound, sorted
-	schema *jsonschema.Resolved // of what the model gives; nil: anything
+	names  []string // of bound, sorted
+	schema *schema  // of what the model gives; nil: anything
 }
 
-func (p *Program) compileAgent(name string, s *spec.Agent) (*agent, error) {
-	a := &agent{spec: s, byName: map[string]*agentTool{}}
+func (p *Program) compileAgent(name string, s *spec.Agent) (*agentProgram, error) {
+	a := &agentProgram{spec: s, byName: map[string]*agentTool{}}
 	var err error
 	if a.prompt, err = compilePrompt(p.Package, s); err != nil {
 		return nil, fmt.Errorf("prompt: %w", err)
@@ -88,7 +81,7 @@ func (p *Program) compileAgent(name string, s *spec.Agent) (*agent, error) {
 }
 
 // addTools adds the tools that a use names; a name after a pattern replaces what the pattern gave.
-func (p *Program) addTools(a *agent, use spec.ToolUse) error {
+func (p *Program) addTools(a *agentProgram, use spec.ToolUse) error {
 	found := false
 	for _, name := range sorted(p.Package.Tools) {
 		if ok, err := path.Match(use.Tool, name); err != nil || !ok {
@@ -135,9 +128,9 @@ func (t *agentTool) define() (model.ToolDef, error) {
 	return def, err
 }
 
-func withoutArguments[V any](schema json.RawMessage, hidden map[string]V) (json.RawMessage, error) {
+func withoutArguments[V any](text json.RawMessage, hidden map[string]V) (json.RawMessage, error) {
 	var s map[string]any
-	if err := json.Unmarshal(schema, &s); err != nil {
+	if err := json.Unmarshal(text, &s); err != nil {
 		return nil, err
 	}
 	if properties, ok := s["properties"].(map[string]any); ok {
@@ -166,16 +159,8 @@ func sumOf(v any) ([]byte, error) {
 	return sum[:], err
 }
 
-func compileSchema(text json.RawMessage) (*jsonschema.Resolved, error) {
-	var s jsonschema.Schema
-	if err := json.Unmarshal(text, &s); err != nil {
-		return nil, err
-	}
-	return s.Resolve(nil)
-}
-
 // toolNames is the list for a model that asked for a tool which is not there.
-func (a *agent) toolNames() string {
+func (a *agentProgram) toolNames() string {
 	if len(a.names) == 0 {
 		return "you have no tools"
 	}

@@ -12,7 +12,7 @@ import (
 // conversation is the growing list of messages between an agent and its model. Requests are prefixes
 // of it, so the digest of a request costs only what is new since the one before.
 type conversation struct {
-	agent    *agent
+	agent    *agentProgram
 	messages []Message
 	last     int // step of the last request, or -1
 	sent     int // messages in the last request

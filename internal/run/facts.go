@@ -41,18 +41,22 @@ type Facts struct {
 	Reply    string      `json:"reply,omitempty"`   // cut at 4 KiB
 	Usage    model.Usage `json:"usage"`
 	Steps    int         `json:"steps"`
-	// ToolAttempts and ToolFailures count single tries, retries included; ToolCalls and ToolErrors count
-	// calls after retries and backup.
-	ToolCalls    int           `json:"tool_calls"`
-	ToolErrors   int           `json:"tool_errors"`
-	ToolAttempts int           `json:"tool_attempts"`
-	ToolFailures int           `json:"tool_failures"`
-	Malformed    int           `json:"malformed,omitempty"`
-	Calls        []CallFact    `json:"calls,omitempty"`
-	Path         []string      `json:"path,omitempty"`
-	Elapsed      time.Duration `json:"elapsed"` // in effects, nanoseconds
-	StartedAt    time.Time     `json:"started_at"`
-	EndedAt      time.Time     `json:"ended_at,omitzero"`
+	ToolTally
+	Malformed int           `json:"malformed,omitempty"`
+	Calls     []CallFact    `json:"calls,omitempty"`
+	Path      []string      `json:"path,omitempty"`
+	Elapsed   time.Duration `json:"elapsed"` // in effects, nanoseconds
+	StartedAt time.Time     `json:"started_at"`
+	EndedAt   time.Time     `json:"ended_at,omitzero"`
+}
+
+// ToolTally counts: ToolAttempts and ToolFailures are single tries, retries included; ToolCalls and
+// ToolErrors are calls after retries and backup.
+type ToolTally struct {
+	ToolCalls    int `json:"tool_calls"`
+	ToolErrors   int `json:"tool_errors"`
+	ToolAttempts int `json:"tool_attempts"`
+	ToolFailures int `json:"tool_failures"`
 }
 
 const (
@@ -66,9 +70,7 @@ type tally struct {
 	calls     []CallFact
 	path      []string
 	malformed int
-	dropped   int // calls beyond maxFactCalls
-
-	toolCalls, toolErrors, attempts, failures int
+	tools     ToolTally
 }
 
 func (t *tally) visit(node string) {
@@ -93,12 +95,12 @@ func (t *tally) call(c Command, r *tool.Result) {
 			f.Failures++
 		}
 	}
-	t.toolCalls++
+	t.tools.ToolCalls++
 	if !f.OK {
-		t.toolErrors++
+		t.tools.ToolErrors++
 	}
-	t.attempts += f.Attempts
-	t.failures += f.Failures
+	t.tools.ToolAttempts += f.Attempts
+	t.tools.ToolFailures += f.Failures
 	if len(t.calls) < maxFactCalls {
 		t.calls = append(t.calls, f)
 	}

@@ -40,7 +40,8 @@ type Machine struct {
 	elapsed time.Duration
 	tally   tally
 	ended   *Ended
-	done    bool
+
+	compared int // commands that replay found equal
 }
 
 // Ended is how a run stands when nothing can be done for it now.
@@ -57,6 +58,7 @@ type Ended struct {
 	Path    []string      `json:"path,omitempty"` // nodes in the order of their visits
 	// Malformed counts answers of models that could not be used.
 	Malformed int `json:"malformed,omitempty"`
+	ToolTally
 }
 
 // NewMachine starts a run: history are the messages of the session's earlier runs, oldest first.
@@ -68,9 +70,9 @@ func NewMachine(p *Program, in Input, history []Message) *Machine {
 	m.input = make(map[string]any, len(in.Fields)+1)
 	maps.Copy(m.input, in.Fields)
 	m.input["message"] = in.Message
-	m.env = make(map[string]any, len(p.Package.Env))
-	for name, declared := range p.Package.Env {
-		m.env[name] = declared.Default
+	m.env = make(map[string]any, len(p.reads))
+	for name := range p.reads {
+		m.env[name] = p.Package.Env[name].Default
 		if v, ok := in.Env[name]; ok {
 			m.env[name] = v
 		}
@@ -88,7 +90,9 @@ func NewMachine(p *Program, in Input, history []Message) *Machine {
 }
 
 // Narrow lowers the limits of the run from here on; zero leaves a limit as it is.
-func (m *Machine) Narrow(l spec.Limits) { m.limits = narrow(m.limits, l) }
+func (m *Machine) Narrow(l spec.Limits) {
+	m.limits = narrow(m.limits, l)
+}
 
 // Next gives the commands that have no answer yet, in the order in which they should be performed. It
 // is empty when the run has ended.
@@ -110,6 +114,7 @@ func (m *Machine) Ended() Ended {
 	}
 	e.Usage, e.Steps, e.Elapsed = m.usage, m.effects, m.elapsed
 	e.Calls, e.Path, e.Malformed = m.tally.calls, m.tally.path, m.tally.malformed
+	e.ToolTally = m.tally.tools
 	return e
 }
 
@@ -129,17 +134,17 @@ func (m *Machine) Apply(step int, a Answer) error {
 		return fmt.Errorf("step %d: %w", step, err)
 	}
 	m.pending = append(m.pending[:at:at], m.pending[at+1:]...)
-	m.elapsed += a.For
+	a = a.normal()
 	switch c.Kind {
 	case KindModel:
-		m.applyModel(c, a)
+		m.elapsed += a.For
+		m.applyModel(a)
 	case KindTool:
+		m.elapsed += a.For
 		m.applyTool(c, a)
-	case KindAsk:
-		m.elapsed -= a.For // people take their time
+	case KindAsk: // people take their time: it does not count
 		m.applyHuman(*a.Human)
 	case KindFinish:
-		m.done = true
 		return nil
 	}
 	if m.ended == nil {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,10 +23,15 @@ type Program struct {
 	Package  *spec.Package
 
 	flow   *flow
-	agents map[string]*agent
+	agents map[string]*agentProgram
 	memory map[string]*episodes
 	data   map[string][]byte
 	limits spec.Limits
+	// reads are the names of the environment that agents, prompts and flows mention. Others are for tools
+	// alone: machines do not see them and journals do not hold them.
+	reads map[string]bool
+
+	scripts scripts
 }
 
 // flow is a compiled flow; an agent as entry is a flow with one node.
@@ -39,7 +45,7 @@ type flow struct {
 type node struct {
 	name  string
 	kind  spec.NodeKind
-	agent *agent
+	agent *agentProgram
 	tool  *spec.Tool
 	code  []field
 	human *human
@@ -93,7 +99,7 @@ func (p *Program) Script(ref string) ([]byte, bool) {
 func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]byte) (*Program, error) {
 	p := &Program{
 		Identity: identity, Package: pkg, data: data, limits: pkg.Limits,
-		agents: map[string]*agent{}, memory: map[string]*episodes{},
+		agents: map[string]*agentProgram{}, memory: map[string]*episodes{},
 	}
 	for _, name := range sorted(pkg.Memories) {
 		m, err := compileMemory(pkg.Memories[name], data)
@@ -109,8 +115,11 @@ func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]b
 		}
 		p.agents[name] = a
 	}
-	kind, name, _ := strings.Cut(pkg.Entry, "/")
 	var err error
+	if p.reads, err = environmentOf(pkg); err != nil {
+		return nil, err
+	}
+	kind, name, _ := strings.Cut(pkg.Entry, "/")
 	switch {
 	case kind == "agents" && p.agents[name] != nil:
 		p.flow = oneNode(name, p.agents[name])
@@ -125,8 +134,22 @@ func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]b
 	return p, nil
 }
 
+func environmentOf(pkg *spec.Package) (map[string]bool, error) {
+	text, err := marshal([]any{pkg.Agents, pkg.Prompts, pkg.Flows})
+	if err != nil {
+		return nil, err
+	}
+	reads := map[string]bool{}
+	for name := range pkg.Env {
+		if bytes.Contains(text, []byte(name)) {
+			reads[name] = true
+		}
+	}
+	return reads, nil
+}
+
 // oneNode is the flow of an agent that is the entry.
-func oneNode(name string, a *agent) *flow {
+func oneNode(name string, a *agentProgram) *flow {
 	n := &node{name: name, kind: spec.NodeAgent, agent: a}
 	return &flow{name: name, first: n, nodes: map[string]*node{name: n}}
 }

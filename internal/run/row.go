@@ -101,7 +101,8 @@ func (c *Command) encode() (json.RawMessage, error) {
 }
 
 func (a *Answer) encode() (json.RawMessage, error) {
-	switch {
+	n := a.normal()
+	switch a = &n; {
 	case a.Failure != nil:
 		return marshal(a.Failure)
 	case a.Model != nil:

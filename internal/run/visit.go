@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"flywheel/internal/model"
 	"flywheel/internal/tool"
@@ -15,7 +14,7 @@ import (
 
 // visit is an agent at work: a conversation with its model.
 type visit struct {
-	agent *agent
+	agent *agentProgram
 	vars  map[string]any // of prompt and bound arguments: input is the agent's own
 	chat  *conversation
 
@@ -57,7 +56,7 @@ func (m *Machine) enterAgent(n *node) {
 		effects: m.effects, cost: m.usage.Cost, elapsed: m.elapsed,
 	}
 	m.visit = v
-	system, err := n.agent.prompt.Render(v.vars)
+	system, err := n.agent.prompt.render(v.vars, input)
 	if err != nil {
 		m.fail(ClassExpression, "the prompt could not be filled in: "+err.Error())
 		return
@@ -68,7 +67,7 @@ func (m *Machine) enterAgent(n *node) {
 
 // opening is the conversation before the model's first answer: what never changes comes first, so that
 // model servers find it in their cache.
-func (m *Machine) opening(a *agent, system string, input map[string]any) []Message {
+func (m *Machine) opening(a *agentProgram, system string, input map[string]any) []Message {
 	question := questionOf(input)
 	list := make([]Message, 0, 3+2*len(a.examples)+len(m.history)+8*len(a.memories))
 	if system != "" {
@@ -117,18 +116,22 @@ func (m *Machine) issueModel(n *node, v *visit) {
 }
 
 // applyModel takes a model's answer.
-func (m *Machine) applyModel(_ Command, a Answer) {
+func (m *Machine) applyModel(a Answer) {
 	v := m.visit
 	if f := a.Failure; f != nil {
 		if f.Class == ClassMalformed || f.Class == ClassUnknownTool {
 			m.correct(f.Class, f.Message, nil)
 			return
 		}
+		if strings.HasPrefix(f.Class, "limit.") {
+			m.fail(f.Class, f.Message)
+			return
+		}
 		m.failNode(f.Class, f.Message)
 		return
 	}
 	m.usage = m.usage.Add(a.Model.Usage)
-	answer := normal(a.Model.Message)
+	answer := a.Model.Message
 	if len(answer.ToolCalls) > 0 {
 		m.callTools(v, answer)
 		return
@@ -145,21 +148,12 @@ func (m *Machine) applyModel(_ Command, a Answer) {
 	m.leave(m.node, v.output())
 }
 
-// normal is an answer as a journal gives it back: valid UTF-8, role and ids set.
-func normal(msg Message) Message {
-	msg.Role = model.RoleAssistant
-	if !utf8.ValidString(msg.Content) {
-		msg.Content = strings.ToValidUTF8(msg.Content, "\uFFFD")
-	}
-	return msg
-}
-
-func readOutput(a *agent, content string) (any, error) {
+func readOutput(a *agentProgram, content string) (any, error) {
 	var data any
 	if err := json.Unmarshal([]byte(content), &data); err != nil {
 		return nil, err
 	}
-	return data, a.output.Validate(data)
+	return data, a.output.check(data)
 }
 
 // correct tells the model about its mistake, once in a visit; the second mistake ends the node.
@@ -181,7 +175,7 @@ func (m *Machine) correct(class, message string, answer *Message) {
 // callTools opens the calls of an answer, or none of them when one is wrong.
 func (m *Machine) callTools(v *visit, answer Message) {
 	v.text = answer.Content
-	prepared := make([]prepared, len(answer.ToolCalls))
+	calls := make([]prepared, len(answer.ToolCalls))
 	answer.ToolCalls = append([]model.ToolCall(nil), answer.ToolCalls...)
 	var class, mistake string
 	wrong := make([]string, len(answer.ToolCalls))
@@ -191,20 +185,26 @@ func (m *Machine) callTools(v *visit, answer Message) {
 			call.ID = fmt.Sprintf("call_%d_%d", m.step, i)
 		}
 		p, c, err := v.prepare(call)
-		if err != nil {
-			class, mistake = c, err.Error()
-			wrong[i] = errorText(c, mistake)
+		if c == ClassExpression {
+			m.fail(c, err.Error())
+			return
 		}
-		prepared[i] = p
+		if err != nil {
+			wrong[i] = errorText(c, err.Error())
+		}
+		if err != nil && class == "" {
+			class, mistake = c, err.Error()
+		}
+		calls[i] = p
 	}
 	if class != "" {
 		m.refuseCalls(v, answer, wrong, class, mistake)
 		return
 	}
 	v.chat.messages = append(v.chat.messages, answer)
-	v.batch = make([]slot, len(prepared))
-	v.open = len(prepared)
-	for i, p := range prepared {
+	v.batch = make([]slot, len(calls))
+	v.open = len(calls)
+	for i, p := range calls {
 		v.batch[i] = slot{id: answer.ToolCalls[i].ID, step: m.step, args: p.values}
 		if !m.issueTool(m.node, p.tool, p.args) {
 			return
@@ -254,7 +254,7 @@ func (v *visit) prepare(call *model.ToolCall) (prepared, string, error) {
 		return prepared{}, ClassMalformed, err
 	}
 	if t.schema != nil {
-		if err := t.schema.Validate(args); err != nil {
+		if err := t.schema.check(args); err != nil {
 			return prepared{}, ClassMalformed, fmt.Errorf("the arguments of %s are wrong: %w", call.Name, err)
 		}
 	}
@@ -269,8 +269,10 @@ func (v *visit) prepare(call *model.ToolCall) (prepared, string, error) {
 		}
 		args[name], exact[name] = x, x
 	}
-	p.args, err = marshal(exact)
-	return p, ClassExpression, err
+	if p.args, err = marshal(exact); err != nil {
+		return prepared{}, ClassExpression, err
+	}
+	return p, "", nil
 }
 
 // readArgs reads arguments twice: as expressions and schemas see them, and with numbers as written.

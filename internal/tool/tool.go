@@ -1,5 +1,3 @@
-// Package tool is the port through which every tool is called: MCP servers, HTTP, mocks. One policy
-// engine applies timeout, retry, backoff and backup to all of them, in production and in tests.
 package tool
 
 import (
@@ -48,6 +46,8 @@ type Attempt struct {
 	At      time.Time       `json:"at"`
 	For     time.Duration   `json:"for"`              // nanoseconds
 	Waited  time.Duration   `json:"waited,omitempty"` // before this attempt
+	// RetryAfter is the wait that the server asked for.
+	RetryAfter time.Duration `json:"retry_after,omitempty"`
 }
 
 // Result is the end of a call after retries and backup.

@@ -18,30 +18,25 @@ CREATE TABLE lab_experiments (
   num_done BIGINT NOT NULL,
   num_total BIGINT NOT NULL,
   num_passed BIGINT NOT NULL,
+  why TEXT NOT NULL,
   started_at TEXT NOT NULL,
   ended_at TEXT NOT NULL,
   report TEXT NOT NULL
 );
 CREATE INDEX lab_experiments_by_time ON lab_experiments (started_at);
-CREATE INDEX lab_experiments_by_key ON lab_experiments (request_key, status);
+CREATE INDEX lab_experiments_by_key ON lab_experiments (request_key, started_at);
 CREATE TABLE lab_trials (
-  subject TEXT NOT NULL,
+  id TEXT PRIMARY KEY,
+  experiment TEXT NOT NULL,
   suite TEXT NOT NULL,
+  identity TEXT NOT NULL,
   scenario TEXT NOT NULL,
   trial BIGINT NOT NULL,
   seed TEXT NOT NULL,
-  id TEXT NOT NULL UNIQUE,
-  identity TEXT NOT NULL,
   status TEXT NOT NULL,
-  experiment TEXT NOT NULL,
   at TEXT NOT NULL,
   result TEXT NOT NULL,
-  PRIMARY KEY (subject, suite, scenario, trial, seed)
-);
-CREATE TABLE lab_experiment_trials (
-  experiment TEXT NOT NULL,
-  trial TEXT NOT NULL,
-  PRIMARY KEY (experiment, trial)
+  transcript TEXT NOT NULL
 );
 CREATE TABLE lab_tape (
   digest TEXT PRIMARY KEY,

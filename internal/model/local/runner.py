@@ -25,8 +25,6 @@ def main():
     params.cpuparams_batch.n_threads = config["threads"]
     params.cache_prompt = True
     params.use_jinja = True
-    params.endpoint_props = True
-    params.endpoint_slots = True
     server = xllamacpp.Server(params)
     print("listening on", server.listening_address, flush=True)
     sys.stdin.buffer.read()

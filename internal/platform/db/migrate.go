@@ -77,7 +77,7 @@ func applyMigration(ctx context.Context, tx *Tx, domain, name string, version in
 		if strings.TrimSpace(statement) == "" {
 			continue
 		}
-		if _, err := tx.conn.ExecContext(ctx, statement); err != nil {
+		if _, err := tx.conn.ExecContext(context.WithoutCancel(ctx), statement); err != nil {
 			return err
 		}
 	}

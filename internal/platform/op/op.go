@@ -43,6 +43,9 @@ type Meta struct {
 	// StopWithCaller ends the work when the caller goes away. Otherwise a POST runs to its end unless
 	// it is cancelled by its request id. A GET always ends with its caller.
 	StopWithCaller bool
+	// Progress says that the events only tell how far the work is: the CLI shows them on the error
+	// output, and only to a person.
+	Progress bool
 }
 
 // Op is one operation. Make it with New or Stream.
@@ -59,6 +62,9 @@ type Op interface {
 	RenderEvent(w io.Writer, event []byte) (bool, error)
 	// Written is the files that a result wants written into the package directory.
 	Written(result []byte) (Dir, error)
+	// Failure is the error in a result that is an answer and a failure at once, such as a report of a
+	// failed test: what the method Failure() error of the result says. The CLI exits with its kind.
+	Failure(result []byte) error
 	// implementation is what the router runs; only this package makes operations.
 	implementation() *operation
 }
@@ -191,6 +197,19 @@ func (o *operation) Written(body []byte) (Dir, error) {
 		}
 	}
 	return all, nil
+}
+
+// Failure asks the result whether it tells of a failure.
+func (o *operation) Failure(body []byte) error {
+	v := reflect.New(o.out)
+	f, ok := v.Interface().(interface{ Failure() error })
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(body, v.Interface()); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return f.Failure()
 }
 
 func build(m Meta, o *operation) Op {

@@ -1,0 +1,152 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"flywheel/internal/lab/stat"
+	"flywheel/spec"
+)
+
+// Baselines are what needs no model: how often the first tool that a scenario expects is guessed right.
+type Baselines struct {
+	Scenarios int     `json:"scenarios"` // with an expected first tool, or none
+	Majority  float64 `json:"majority"`  // the commonest tool, always
+	Label     string  `json:"label"`     // that tool
+	Nearest   float64 `json:"nearest"`   // nearest neighbour, TF-IDF
+	Examples  int     `json:"examples"`  // that it knows
+	TrainedOn string  `json:"trained_on"`
+}
+
+// labelOf is the first tool that a scenario expects; "" when it expects none, and false when it does not
+// say what it expects.
+func labelOf(sc *spec.Scenario) (string, bool) {
+	if len(sc.Expect.Calls) > 0 {
+		return sc.Expect.Calls[0].Tool, true
+	}
+	return "", sc.Expect.Calls != nil
+}
+
+// labelsOf are the tools that scenarios expect first.
+func labelsOf(scenarios []*spec.Scenario) []string {
+	set := map[string]bool{}
+	for _, sc := range scenarios {
+		if label, ok := labelOf(sc); ok && label != "" {
+			set[label] = true
+		}
+	}
+	return keysOf(set)
+}
+
+// decision is the label of the first call that is one; "" when the agent called none of them.
+func decision(called, labels []string) string {
+	for _, tool := range called {
+		for _, label := range labels {
+			if matchTool(label, tool) {
+				return label
+			}
+		}
+	}
+	return ""
+}
+
+func labelledScenario(sc *spec.Scenario) (stat.Labelled, bool) {
+	label, ok := labelOf(sc)
+	return stat.Labelled{Text: strings.Join(sc.Says, "\n"), Label: label}, ok
+}
+
+// baselines guess the first tool without a model. They learn from the package's examples and episodes;
+// where it has none, from the other families of the dev split.
+func baselines(sub *subject, su *suite, chosen []*spec.Scenario) *Baselines {
+	if train := packageExamples(sub); len(train) > 0 {
+		b := Score(train, chosen)
+		if b != nil {
+			b.TrainedOn = fmt.Sprintf("%d examples of the package", len(train))
+		}
+		return b
+	}
+	return leaveOut(su, chosen)
+}
+
+// Score is how well the baselines do on scenarios after learning from labelled examples; nil when no
+// scenario expects calls.
+func Score(train []stat.Labelled, scenarios []*spec.Scenario) *Baselines {
+	var test []stat.Labelled
+	for _, sc := range scenarios {
+		if l, ok := labelledScenario(sc); ok {
+			test = append(test, l)
+		}
+	}
+	if len(test) == 0 || len(train) == 0 {
+		return nil
+	}
+	majority := stat.Majority(train)
+	return &Baselines{
+		Scenarios: len(test), Label: majority, Examples: len(train),
+		Majority: stat.Accuracy(test, func(string) string { return majority }),
+		Nearest:  stat.Accuracy(test, stat.NewNearest(train).Predict),
+	}
+}
+
+func packageExamples(sub *subject) []stat.Labelled {
+	pkg := sub.resolved.Package
+	files := map[string]bool{}
+	for _, a := range pkg.Agents {
+		files[a.Examples] = true
+	}
+	for _, m := range pkg.Memories {
+		files[m.Data] = true
+	}
+	var out []stat.Labelled
+	for _, f := range keysOf(files) {
+		for _, line := range bytes.Split(sub.resolved.Data[f], []byte("\n")) {
+			var e spec.Example
+			if len(bytes.TrimSpace(line)) == 0 || json.Unmarshal(line, &e) != nil || e.User == "" {
+				continue
+			}
+			l := stat.Labelled{Text: e.User}
+			if len(e.Calls) > 0 {
+				l.Label = e.Calls[0].Tool
+			}
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// leaveOut learns, for each family, from the other families of the dev split.
+func leaveOut(su *suite, chosen []*spec.Scenario) *Baselines {
+	byFamily := map[string][]*spec.Scenario{}
+	for _, sc := range chosen {
+		byFamily[sc.Family] = append(byFamily[sc.Family], sc)
+	}
+	b := &Baselines{TrainedOn: "other families of the dev split"}
+	for _, family := range keysOf(byFamily) {
+		var train []stat.Labelled
+		for i := range su.spec.Scenarios {
+			sc := &su.spec.Scenarios[i]
+			if sc.Family == family || sideOf(su.spec.Split, sc.Family) != SplitDev {
+				continue
+			}
+			if l, ok := labelledScenario(sc); ok {
+				train = append(train, l)
+			}
+		}
+		part := Score(train, byFamily[family])
+		if part == nil {
+			continue
+		}
+		b.Majority += part.Majority * float64(part.Scenarios)
+		b.Nearest += part.Nearest * float64(part.Scenarios)
+		b.Scenarios += part.Scenarios
+		b.Label, b.Examples = part.Label, max(b.Examples, part.Examples)
+	}
+	if b.Scenarios == 0 {
+		return nil
+	}
+	b.Majority /= float64(b.Scenarios)
+	b.Nearest /= float64(b.Scenarios)
+	return b
+}

@@ -1,0 +1,5 @@
+package lab
+
+import "flywheel/spec"
+
+type specChoice = spec.ModelChoice

@@ -1,0 +1,198 @@
+package mcp
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"flywheel/internal/platform/fault"
+	"flywheel/internal/tool/wire"
+)
+
+// Tool is a tool as its server describes it.
+type Tool struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Schema      json.RawMessage `json:"schema"` // JSON Schema of the arguments
+	Output      json.RawMessage `json:"output,omitempty"`
+	Annotations json.RawMessage `json:"annotations,omitempty"`
+	Digest      string          `json:"digest"` // sha256:… of everything above
+}
+
+// tools lists what the server offers, asked once and again when the server says that it has changed.
+func (s *session) tools(ctx context.Context) (map[string]Tool, *wire.Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known != nil && !s.stale.Swap(false) {
+		return s.known, nil
+	}
+	known := map[string]Tool{}
+	for t, err := range s.mcp.Tools(ctx, nil) {
+		if err != nil {
+			s.stale.Store(true)
+			f := s.callFailure(ctx, err, &delivery{})
+			if f.Class == wire.Reset {
+				f.Class = wire.Unavailable // no tool has been called yet
+			}
+			return nil, f
+		}
+		described, err := describe(t)
+		if err != nil {
+			return nil, wire.Fail(wire.Malformed, "the MCP server %s: tool %s: %v", s.server.Name, t.Name, err)
+		}
+		known[t.Name] = described
+	}
+	s.known = known
+	return known, nil
+}
+
+func describe(t *sdk.Tool) (Tool, error) {
+	d := Tool{Name: t.Name, Description: t.Description}
+	var err error
+	if d.Schema, err = marshal(t.InputSchema); err != nil {
+		return d, err
+	}
+	if t.OutputSchema != nil {
+		if d.Output, err = marshal(t.OutputSchema); err != nil {
+			return d, err
+		}
+	}
+	if t.Annotations != nil {
+		if d.Annotations, err = marshal(t.Annotations); err != nil {
+			return d, err
+		}
+	}
+	canonical, err := marshal(d) // Digest is still empty
+	if err != nil {
+		return d, err
+	}
+	sum := sha256.Sum256(canonical)
+	d.Digest = "sha256:" + hex.EncodeToString(sum[:])
+	return d, nil
+}
+
+// checkPin compares the tool with its pin; the failure shows the difference.
+func (s *session) checkPin(ctx context.Context, call Call) *wire.Failure {
+	known, failure := s.tools(ctx)
+	if failure != nil {
+		return failure
+	}
+	now, ok := known[call.Tool]
+	if !ok {
+		message := fmt.Sprintf("the MCP server %s has no tool %s any more", s.server.Name, call.Tool)
+		if near := fault.Suggest(call.Tool, slices.Sorted(maps.Keys(known))); near != "" {
+			message += "; it has " + near
+		}
+		return wire.Fail(wire.Drift, "%s", message)
+	}
+	if now.Digest == call.Pin.Digest {
+		return nil
+	}
+	return wire.Fail(wire.Drift, "the tool %s of the MCP server %s is not the one that was locked: %s",
+		call.Tool, s.server.Name, strings.Join(Difference(*call.Pin, now), "; "))
+}
+
+// Difference says in words what has changed from one description of a tool to another; empty when
+// nothing has.
+func Difference(before, after Tool) []string {
+	var out []string
+	if before.Name != after.Name {
+		out = append(out, fmt.Sprintf("name %s → %s", before.Name, after.Name))
+	}
+	if before.Description != after.Description {
+		out = append(out, fmt.Sprintf("description %q → %q", wire.Short(before.Description), wire.Short(after.Description)))
+	}
+	out = append(out, differs("argument", before.Schema, after.Schema)...)
+	out = append(out, differs("answer field", before.Output, after.Output)...)
+	if string(before.Annotations) != string(after.Annotations) {
+		out = append(out, fmt.Sprintf("annotations %s → %s", orNone(before.Annotations), orNone(after.Annotations)))
+	}
+	return out
+}
+
+// differs compares two JSON Schemas of objects field by field.
+func differs(what string, before, after json.RawMessage) []string {
+	if string(before) == string(after) {
+		return nil
+	}
+	b, a := readSchema(before), readSchema(after)
+	var out []string
+	names := maps.Clone(b.fields)
+	maps.Copy(names, a.fields)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		was, had := b.fields[name]
+		is, has := a.fields[name]
+		switch {
+		case !had:
+			out = append(out, fmt.Sprintf("%s %s added (%s%s)", what, name, kind(is), a.need(name)))
+		case !has:
+			out = append(out, fmt.Sprintf("%s %s removed", what, name))
+		case was != is:
+			out = append(out, fmt.Sprintf("%s %s changed: %s → %s", what, name, was, is))
+		}
+		if had && has && b.required[name] != a.required[name] {
+			out = append(out, fmt.Sprintf("%s %s is now %s", what, name, strings.TrimPrefix(a.need(name), ", ")))
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, fmt.Sprintf("%s schema %s → %s", what, orNone(before), orNone(after)))
+	}
+	return out
+}
+
+type schema struct {
+	fields   map[string]string // name → canonical schema
+	required map[string]bool
+}
+
+func (s schema) need(name string) string {
+	if s.required[name] {
+		return ", required"
+	}
+	return ", optional"
+}
+
+func readSchema(src json.RawMessage) schema {
+	var raw struct {
+		Properties map[string]any `json:"properties"`
+		Required   []string       `json:"required"`
+	}
+	out := schema{fields: map[string]string{}, required: map[string]bool{}}
+	if json.Unmarshal(src, &raw) != nil {
+		return out
+	}
+	for name, v := range raw.Properties {
+		if b, err := marshal(v); err == nil {
+			out.fields[name] = string(b)
+		}
+	}
+	for _, name := range raw.Required {
+		out.required[name] = true
+	}
+	return out
+}
+
+// kind is the type of a field, or its whole schema when it says no simple type.
+func kind(field string) string {
+	var raw struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal([]byte(field), &raw) == nil && raw.Type != "" {
+		return raw.Type
+	}
+	return field
+}
+
+func orNone(b json.RawMessage) string {
+	if len(b) == 0 {
+		return "none"
+	}
+	return string(b)
+}
