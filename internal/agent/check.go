@@ -50,7 +50,7 @@ func (c *Checker) Check(files op.Dir) (*Resolved, []Problem) {
 	problems = append(problems, b.missingRoot()...)
 	b.dropBroken()
 	b.build()
-	problems = append(problems, b.quieten(broken)...)
+	problems = append(problems, unsaid(b.quieten(broken), problems)...)
 	kindSuites, found := c.checkKinds(b.pkg, safe, suites, extra)
 	problems = append(problems, found...)
 	problems = append(problems, findSecrets(safe)...)
@@ -115,6 +115,21 @@ func (b *builder) quieten(broken bool) []Problem {
 			continue
 		}
 		out = append(out, p)
+	}
+	return out
+}
+
+// unsaid drops problems of values that could not be read: that has been said at the same place.
+func unsaid(list, said []Problem) []Problem {
+	at := map[string]bool{}
+	for _, p := range said {
+		at[p.Place()] = p.Line > 0
+	}
+	var out []Problem
+	for _, p := range list {
+		if !at[p.Place()] {
+			out = append(out, p)
+		}
 	}
 	return out
 }

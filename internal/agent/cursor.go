@@ -166,6 +166,10 @@ func (c cursor) text() string {
 // need is a text that must be there and not be empty.
 func (c cursor) need() string {
 	if s, ok := c.v.(string); ok && strings.TrimSpace(s) == "" || c.v == nil {
+		if _, err := strconv.Atoi(c.key()); err == nil {
+			c.errorf("package.type", "an entry of the list is empty")
+			return ""
+		}
 		c.errorf("package.missing_key", "%q must be set", c.key())
 		return ""
 	}

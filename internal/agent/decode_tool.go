@@ -68,10 +68,10 @@ func (c cursor) server() *spec.MCPServer {
 		c.errorf("package.missing_key", `a server has either "command" or "url"`)
 	}
 	for _, e := range append(c.get("command").list(), c.get("url")) {
-		e.checkText("env")
+		e.checkHoles(nil)
 	}
 	for _, e := range append(c.get("env").entries(), c.get("headers").entries()...) {
-		e.checkText("env")
+		e.checkHoles(nil)
 		e.checkSecret()
 	}
 	return s
@@ -118,7 +118,7 @@ func (c cursor) tool() *spec.Tool {
 			}
 		}
 	}
-	t.Call = c.get("call").call()
+	t.Call = c.get("call").call(args)
 	t.Timeout = c.get("timeout").duration()
 	t.Retry = c.get("retry").retry()
 	t.Backup = c.get("backup").text()
@@ -145,7 +145,7 @@ func (c cursor) checkTool(t *spec.Tool) {
 	p.Hint, p.Warning = "add idempotency: header:Idempotency-Key, where the tool understands one", true
 }
 
-func (c cursor) call() spec.ToolCall {
+func (c cursor) call(args []string) spec.ToolCall {
 	var out spec.ToolCall
 	m, ok := c.v.(map[string]any)
 	if !ok {
@@ -171,12 +171,15 @@ func (c cursor) call() spec.ToolCall {
 		out.MCP = &spec.MCPCall{Server: server, Tool: tool}
 	}
 	if c.has("http") {
-		out.HTTP = c.get("http").httpCall()
+		out.HTTP = c.get("http").httpCall(args)
 	}
 	return out
 }
 
-func (c cursor) httpCall() *spec.HTTPCall {
+func (c cursor) httpCall(args []string) *spec.HTTPCall {
+	if args == nil {
+		args = []string{} // none, but ${in.…} may be meant
+	}
 	h := &spec.HTTPCall{}
 	if c.v == nil {
 		c.errorf("package.missing_key", "the request needs a method and a URL, as in post: URL")
@@ -192,7 +195,7 @@ func (c cursor) httpCall() *spec.HTTPCall {
 			c.get(method).keyErrorf("package.value", "a request has one method")
 		}
 		h.Method, h.URL = strings.ToUpper(method), c.get(method).need()
-		c.get(method).checkText("env", "in")
+		c.get(method).checkHoles(args)
 	}
 	if h.Method == "" {
 		c.errorf("package.missing_key", "the request needs a method and a URL").Hint =
@@ -200,11 +203,11 @@ func (c cursor) httpCall() *spec.HTTPCall {
 	}
 	h.Headers = c.get("headers").textMap()
 	for _, e := range c.get("headers").entries() {
-		e.checkText("env", "in")
+		e.checkHoles(args)
 		e.checkSecret()
 	}
 	h.Body = c.get("body").v
-	c.get("body").checkTexts("env", "in")
+	c.get("body").checkHoles(args)
 	return h
 }
 

@@ -86,7 +86,7 @@ func (c *KindFile) Read(path []string, file string) (content []byte, ok bool) {
 	content, ok = c.files[file]
 	if !ok {
 		p := c.Errorf(path, "package.missing_file", "there is no file %s", file)
-		p.Hint = didYouMean(file, sortedKeys(c.files))
+		p.Hint = nearFile(file, c.files)
 		return nil, false
 	}
 	c.read[file] = content
@@ -131,6 +131,6 @@ func didYouMean(got string, known []string) string {
 	if len(known) == 0 || len(known) > 16 {
 		return ""
 	}
-	sorted := slices.Sorted(slices.Values(known))
+	sorted := slices.Compact(slices.Sorted(slices.Values(known)))
 	return "known: " + strings.Join(sorted, ", ")
 }

@@ -13,6 +13,8 @@ import (
 	"flywheel/internal/agent/prompt"
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/expr"
+	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/op"
 	"flywheel/internal/tool/star"
 	"flywheel/spec"
 )
@@ -26,7 +28,7 @@ func (c cursor) useData(file string) ([]byte, bool) {
 	}
 	content, ok := b.files[file]
 	if !ok {
-		c.errorf("package.missing_file", "there is no file %s", file).Hint = didYouMean(file, sortedKeys(b.files))
+		c.errorf("package.missing_file", "there is no file %s", file).Hint = nearFile(file, b.files)
 		return nil, false
 	}
 	if _, known := kindOf(file, nil); known || strings.HasPrefix(file, "suites/") || strings.HasPrefix(file, ".flywheel/") {
@@ -40,6 +42,20 @@ func (c cursor) useData(file string) ([]byte, bool) {
 	b.data[file] = content
 	b.pkg.Data[file] = spec.DataFile{Digest: string(blob.Of(content)), Size: int64(len(content))}
 	return content, true
+}
+
+// nearFile is a hint with the file that was probably meant.
+func nearFile(file string, files op.Dir) string {
+	var others []string
+	for _, f := range sortedKeys(files) {
+		if _, known := kindOf(f, nil); !known {
+			others = append(others, f)
+		}
+	}
+	if s := fault.Suggest(file, others); s != "" {
+		return fmt.Sprintf("did you mean %q?", s)
+	}
+	return "the path begins at the directory of flywheel.yaml"
 }
 
 // checkText compiles a text with ${…} and checks what it reads.
@@ -86,12 +102,17 @@ func (c cursor) checkTexts(roots ...string) {
 	}
 }
 
+// syntaxWords says in plain words what the parser of expressions says.
+var syntaxWords = strings.NewReplacer("Syntax error: ", "", "'<EOF>'", "end of the expression",
+	"mismatched input", "unexpected", "extraneous input", "unexpected")
+
 func (c cursor) exprError(err error, roots []string) {
 	code, hint := "package.expression", ""
 	message := err.Error()
 	var e *expr.Error
 	if errors.As(err, &e) {
-		message = e.Message
+		message, _, _ = strings.Cut(e.Message, " expecting {")
+		message = syntaxWords.Replace(message)
 		if e.Unknown != "" {
 			code, hint = "package.unknown_name", didYouMean(e.Unknown, roots)
 		}
@@ -100,6 +121,45 @@ func (c cursor) exprError(err error, roots []string) {
 		}
 	}
 	c.errorf(code, "%s", message).Hint = hint
+}
+
+var (
+	holeUse  = regexp.MustCompile(`\$\{[^}]*\}?`)
+	holeForm = regexp.MustCompile(`^\$\{\s*(env|in)\.([A-Za-z0-9_-]+)(\.[A-Za-z0-9_-]+)*\s*\}$`)
+)
+
+// checkHoles checks the ${env.NAME} and ${in.argument} of what a tool calls: plain paths, no expressions,
+// because they are escaped for their place. Without args there is no ${in.…}.
+func (c cursor) checkHoles(args []string) {
+	s, ok := c.v.(string)
+	if !ok {
+		switch c.v.(type) {
+		case map[string]any:
+			for _, e := range c.entries() {
+				e.checkHoles(args)
+			}
+		case []any:
+			for _, e := range c.list() {
+				e.checkHoles(args)
+			}
+		}
+		return
+	}
+	for _, hole := range holeUse.FindAllString(s, -1) {
+		m := holeForm.FindStringSubmatch(hole)
+		switch {
+		case m == nil || m[1] == "in" && args == nil:
+			p := c.errorf("package.expression", "%s cannot be used here", quote(hole))
+			p.Hint = "write ${env.NAME} or ${in.ARGUMENT}"
+			if args == nil {
+				p.Hint = "write ${env.NAME}"
+			}
+		case m[1] == "env":
+			c.b.needEnv(c, m[2])
+		case !slices.Contains(args, m[2]):
+			c.errorf("package.unknown_argument", "%s is not an argument of the tool", quote(m[2])).Hint = didYouMean(m[2], args)
+		}
+	}
 }
 
 var envUse = regexp.MustCompile(`\benv\??\.([A-Za-z_][A-Za-z0-9_]*)`)

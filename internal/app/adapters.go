@@ -3,11 +3,9 @@ package app
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"flywheel/internal/agent"
 	"flywheel/internal/lab"
@@ -47,29 +45,20 @@ func (p packages) Named(ctx context.Context, name string) (run.Target, error) {
 	return run.Target{Identity: r.Identity, Release: string(r.Digest), Channel: channel}, nil
 }
 
-// named resolves NAME@CHANNEL, NAME, NAME/NUMBER, a number, or a digest. An empty name is the only agent.
+// named finds a release by AGENT@CHANNEL, AGENT:NUMBER, number or digest, and the channel that it was
+// named by. An empty name is what the only agent serves on its default channel.
 func named(ctx context.Context, releases *release.Service, name string) (*release.Release, string, error) {
 	name = strings.TrimPrefix(name, "agent/")
-	agentName, ref, found := strings.Cut(name, "@")
-	if !found {
-		agentName, ref, found = strings.Cut(name, "/")
-	}
-	if !found {
-		if r, err := releases.Get(ctx, "", name); name != "" && err == nil {
-			return r, "", nil
+	if name == "" {
+		only, err := releases.Agent(ctx, "")
+		if err != nil {
+			return nil, "", err
 		}
-		ref = release.DefaultChannel
+		name = only + "@" + release.DefaultChannel
 	}
-	agentName, err := releases.Agent(ctx, agentName)
-	if err != nil {
-		return nil, "", err
-	}
-	if c, err := releases.Channel(ctx, agentName, ref); err == nil && c.Stable != "" {
-		r, err := releases.Get(ctx, agentName, string(c.Stable))
-		return r, ref, err
-	}
-	r, err := releases.Get(ctx, agentName, ref)
-	return r, "", err
+	r, err := releases.Get(ctx, "", name)
+	_, channel, _ := strings.Cut(name, "@")
+	return r, channel, err
 }
 
 // verdicts gives runs their outcomes.
@@ -113,124 +102,22 @@ func (f *runFinder) LastRun(ctx context.Context, session string) (string, error)
 	return string(list[0].ID), nil
 }
 
-// gate runs the trials of a release gate in the lab.
+// gate runs the trials of a release gate in the lab. A release that is made of proposals has no sources:
+// it names the suite of the release that it starts from, by digest.
 type gate struct {
-	lab   *lab.Service
-	blobs blob.Store
+	release.LabGate
+	suites *lab.Service
 }
 
 // Suite resolves a suite of the package by name, or a stored one by digest.
 func (g gate) Suite(ctx context.Context, r *agent.Resolved, name string) (release.Suite, bool, error) {
-	if d := blob.Digest(name); d.Valid() {
-		su, err := g.lab.LoadSuite(ctx, d)
-		if err != nil {
-			return release.Suite{}, false, err
-		}
-		return release.Suite{Name: su.Name, Digest: d, Gate: su.Gate}, true, nil
+	d := blob.Digest(name)
+	if !d.Valid() {
+		return g.LabGate.Suite(ctx, r, name)
 	}
-	source, err := chooseSuite(r, name)
-	if err != nil || source == nil {
-		return release.Suite{}, false, err
-	}
-	su, err := lab.Expand(source)
+	su, err := g.suites.LoadSuite(ctx, d)
 	if err != nil {
 		return release.Suite{}, false, err
 	}
-	d, err := g.lab.StoreSuite(ctx, su)
-	return release.Suite{Name: su.Name, Digest: d, Gate: su.Gate}, err == nil, err
-}
-
-func chooseSuite(r *agent.Resolved, name string) (*agent.SuiteSource, error) {
-	if name != "" {
-		if s := r.Suites[name]; s != nil {
-			return s, nil
-		}
-		known := make([]string, 0, len(r.Suites))
-		for n := range r.Suites {
-			known = append(known, n)
-		}
-		err := fault.New(fault.NotFound, "release.suite_missing", "%s has no suite %q", r.Package.Name, name)
-		if like := fault.Suggest(name, known); like != "" {
-			return nil, err.WithHint("did you mean %q?", like)
-		}
-		return nil, err
-	}
-	var only *agent.SuiteSource
-	for _, s := range r.Suites {
-		if !strings.Contains(string(s.Source), `"gate"`) {
-			continue
-		}
-		if only != nil {
-			return nil, fault.New(fault.Invalid, "release.suite_choice", "%s has several suites with a gate", r.Package.Name).
-				WithHint("flywheel release --suite NAME")
-		}
-		only = s
-	}
-	return only, nil
-}
-
-// Test runs the candidate on the audit split.
-func (g gate) Test(ctx context.Context, req release.GateRequest, progress func(release.Progress)) (*release.Test, error) {
-	report, err := g.lab.Test(ctx, lab.Request{
-		Suite: req.Suite.Digest, Identity: req.Candidate, Split: lab.SplitAudit, Seed: gateSeed,
-		Requester: req.Requester, Purpose: lab.PurposeGate,
-	}, relay(progress))
-	if err != nil {
-		return nil, err
-	}
-	digest, err := g.store(ctx, report)
-	if err != nil {
-		return nil, err
-	}
-	t := report.Total
-	n := int64(max(t.Trials, 1))
-	return &release.Test{
-		Experiment: report.Experiment, Report: digest, Suite: report.SuiteID, SuiteName: report.Suite, Split: report.Split,
-		Scenarios: t.Scenarios, Trials: t.Trials, Passed: t.Passed, Errors: t.Errors, Partial: report.Status == lab.StatusPartial,
-		Low: t.Rate.Low, High: t.Rate.High, Confidence: t.Rate.Level, SafetyFailed: len(report.SafetyFail),
-		Cost: t.Usage.Cost / n, Compute: t.Usage.Compute / time.Duration(n), Scripted: report.Scripted,
-	}, nil
-}
-
-// gateSeed is one for all gates, so that the trials of a release are paired with those of the next.
-const gateSeed = 1
-
-// Compare runs candidate and base paired on the audit split.
-func (g gate) Compare(ctx context.Context, req release.GateRequest, progress func(release.Progress)) (*release.Against, error) {
-	c, err := g.lab.Compare(ctx, lab.CompareRequest{
-		Suite: req.Suite.Digest, Base: req.Base, Candidate: req.Candidate, Split: lab.SplitAudit, Seed: gateSeed,
-		Requester: req.Requester, Purpose: lab.PurposeGate,
-	}, relay(progress))
-	if err != nil {
-		return nil, err
-	}
-	digest, err := g.store(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	base, candidate := int64(max(c.Base.Trials, 1)), int64(max(c.Candidate.Trials, 1))
-	return &release.Against{
-		Experiment: c.Experiment, Report: digest, Scenarios: c.Scenarios, Better: c.Better, Worse: c.Worse,
-		Evidence: c.Evidence, Contrary: c.Against, NewUnsafe: len(c.Safety),
-		BaseRate: c.Base.Rate.Rate, Rate: c.Candidate.Rate.Rate,
-		BaseCost: c.Base.Usage.Cost / base, Cost: c.Candidate.Usage.Cost / candidate,
-		BaseTime: int64(c.Base.Usage.Compute) / base, Time: int64(c.Candidate.Usage.Compute) / candidate,
-		Partial: c.Status == lab.StatusPartial, Why: c.Why,
-	}, nil
-}
-
-func (g gate) store(ctx context.Context, v any) (blob.Digest, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	return blob.PutBytes(ctx, g.blobs, b)
-}
-
-func relay(progress func(release.Progress)) func(lab.Progress) {
-	return func(p lab.Progress) {
-		if progress != nil {
-			progress(release.Progress{Stage: "gate", Done: p.Done, Total: p.Total, Passed: p.Passed, Left: p.Left})
-		}
-	}
+	return release.Suite{Name: su.Name, Digest: d, Gate: su.Gate}, true, nil
 }

@@ -127,7 +127,7 @@ func unbound(p *spec.Package, in run.ToolInput) json.RawMessage {
 type releaser struct {
 	releases *release.Service
 	blobs    blob.Store
-	locker   func(ctx context.Context, r *agent.Resolved) (json.RawMessage, error)
+	locker   release.Locker
 }
 
 // Base resolves a release.
@@ -149,7 +149,11 @@ func (r releaser) Make(ctx context.Context, req evolve.MakeRequest) (evolve.Base
 	if err != nil {
 		return evolve.BaseRelease{}, err
 	}
-	lock, err := r.locker(ctx, pack)
+	pins, err := r.locker.Lock(ctx, pack)
+	if err != nil {
+		return evolve.BaseRelease{}, fmt.Errorf("lock the package: %w", err)
+	}
+	lock, err := release.LockJSON(pins)
 	if err != nil {
 		return evolve.BaseRelease{}, err
 	}

@@ -166,6 +166,11 @@ func TestFirstInterruptLeavesAPartialResult(t *testing.T) {
 func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRun(t, newDesk())
+	home, err := os.MkdirTemp("", "flywheel-test-") // a killed command still writes while t.TempDir would be removed
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.home = home
 	r.signals <- os.Interrupt
 	r.signals <- os.Interrupt
 	if code := r.do("count", "9"); code != 130 {

@@ -74,12 +74,12 @@ func (s *shell) call(ctx context.Context, c *client.Client, o op.Op, in *input) 
 		_ = c.Cancel(cancelCtx, id) // when it has ended meanwhile there is nothing to cancel
 	})
 	defer reset()
-	ctx = client.WithRequestID(ctx, id)
+	named := client.WithRequestID(ctx, id)
 	if !o.Streaming() {
-		err := c.Call(ctx, m.Method, in.path, in.body, &result)
+		err := c.Call(named, m.Method, in.path, in.body, &result)
 		return result, err
 	}
-	err := c.Stream(ctx, m.Method, in.path, in.body, &result, func(event json.RawMessage) error {
+	err := c.Stream(named, m.Method, in.path, in.body, &result, func(event json.RawMessage) error {
 		return s.showEvent(o, event)
 	})
 	return result, err

@@ -130,7 +130,7 @@ func withDetail(err error) *fault.Error {
 
 // settings reads config.yaml of the home, the environment and the flags.
 func (s *shell) settings(home string, flags map[string]string) (*config.Settings, *config.Config, error) {
-	settings := config.Default(home)
+	settings := config.Default()
 	if flags == nil {
 		flags = map[string]string{}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,8 +16,13 @@ import (
 // stages are the groups of the help, in their order; the system comes last.
 var stages = [9]string{1: "Prompt", 2: "Code", 3: "Agent", 4: "Test", 5: "Release", 6: "Deploy", 7: "Operate", 8: "Retrain", 0: "System"}
 
+// keepOrder makes cobra list commands in the order in which they were added. It is a variable of that
+// package.
+var keepOrder = sync.OnceFunc(func() { cobra.EnableCommandSorting = false })
+
 // root is the tree of all commands.
 func (s *shell) root() *cobra.Command {
+	keepOrder()
 	root := group("flywheel", "DevOps for AI agents, in one loop")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetArgs(s.Args)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 
 	"flywheel/internal/agent"
 	"flywheel/internal/lab"
@@ -97,11 +96,9 @@ func (s *Service) claim(name string) (release func(), err error) {
 
 func (s *Service) begin(ctx context.Context, base BaseRelease, req Request) (*Cycle, error) {
 	now := s.deps.Clock.Now()
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(base.Digest))
 	c := &Cycle{
 		ID: id.New("cyc", now), Agent: base.Agent, Channel: req.Agent, Base: base.Digest, Identity: base.Identity,
-		Suite: base.Suite, Seed: h.Sum64() >> 1, State: CycleObserving, By: req.By, CreatedAt: now,
+		Suite: base.Suite, State: CycleObserving, By: req.By, CreatedAt: now,
 	}
 	if base.Suite == "" {
 		return nil, fault.New(fault.Invalid, "evolve.no_suite", "release %d of %s was made without a suite: nothing could be proven", base.Number, base.Agent).
@@ -249,7 +246,7 @@ func (s *Service) compare(ctx context.Context, c *Cycle, p *Proposal, split stri
 		bound, purpose = Bound(look), lab.PurposeGate
 	}
 	req := lab.CompareRequest{
-		Suite: c.Suite, Base: c.Identity, Candidate: p.Candidate, Split: split, Limit: limit, Seed: c.Seed,
+		Suite: c.Suite, Base: c.Identity, Candidate: p.Candidate, Split: split, Limit: limit,
 		Requester: "evolve/" + p.ID, Purpose: purpose, Stop: lab.StopRule{Evidence: bound},
 	}
 	if p.Goal == GoalCheaper {

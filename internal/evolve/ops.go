@@ -63,7 +63,7 @@ type applyOut struct {
 }
 
 // Ops are the operations of this domain.
-func Ops(s *Service) []op.Op {
+func (s *Service) Ops() []op.Op {
 	return []op.Op{
 		startOp(s), listOp(s), getOp(s), approveOp(s), rejectOp(s), applyOp(s),
 	}

@@ -129,7 +129,6 @@ type Cycle struct {
 	Base      string      `json:"base"`
 	Identity  blob.Digest `json:"identity"`
 	Suite     blob.Digest `json:"suite"`
-	Seed      uint64      `json:"seed"`
 	State     string      `json:"state"` // observing, testing, done, failed
 	Note      string      `json:"note,omitempty"`
 	By        string      `json:"by"`

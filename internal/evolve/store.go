@@ -13,16 +13,15 @@ import (
 	"flywheel/internal/platform/fault"
 )
 
-const cycleColumns = `id, agent, channel, base, identity, suite, seed, state, note, requested_by, created_at, ended_at`
+const cycleColumns = `id, agent, channel, base, identity, suite, state, note, requested_by, created_at, ended_at`
 
 func scanCycle(r db.Row) (*Cycle, error) {
 	var c Cycle
 	var identity, suite, created, ended string
-	var seed int64
-	if err := r.Scan(&c.ID, &c.Agent, &c.Channel, &c.Base, &identity, &suite, &seed, &c.State, &c.Note, &c.By, &created, &ended); err != nil {
+	if err := r.Scan(&c.ID, &c.Agent, &c.Channel, &c.Base, &identity, &suite, &c.State, &c.Note, &c.By, &created, &ended); err != nil {
 		return nil, err
 	}
-	c.Identity, c.Suite, c.Seed = blob.Digest(identity), blob.Digest(suite), uint64(seed)
+	c.Identity, c.Suite = blob.Digest(identity), blob.Digest(suite)
 	var err error
 	if c.CreatedAt, err = db.ParseTime(created); err != nil {
 		return nil, err
@@ -32,8 +31,8 @@ func scanCycle(r db.Row) (*Cycle, error) {
 }
 
 func insertCycle(ctx context.Context, tx *db.Tx, c *Cycle) error {
-	_, err := tx.Exec(ctx, `INSERT INTO evolve_cycles (`+cycleColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)`,
-		c.ID, c.Agent, c.Channel, c.Base, string(c.Identity), string(c.Suite), int64(c.Seed), c.State, c.Note, c.By,
+	_, err := tx.Exec(ctx, `INSERT INTO evolve_cycles (`+cycleColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)`,
+		c.ID, c.Agent, c.Channel, c.Base, string(c.Identity), string(c.Suite), c.State, c.Note, c.By,
 		db.FormatTime(c.CreatedAt), "")
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"flywheel/internal/lab/stat"
@@ -20,13 +21,13 @@ type Baselines struct {
 	TrainedOn string  `json:"trained_on"`
 }
 
-// labelOf is the first tool that a scenario expects; "" when it expects none, and false when it does not
-// say what it expects.
+// labelOf is the first tool that a scenario expects; "" when it forbids all of them, and false when it
+// does not say what it expects.
 func labelOf(sc *spec.Scenario) (string, bool) {
 	if len(sc.Expect.Calls) > 0 {
 		return sc.Expect.Calls[0].Tool, true
 	}
-	return "", sc.Expect.Calls != nil
+	return "", slices.Contains(sc.Expect.Never, "*")
 }
 
 // labelsOf are the tools that scenarios expect first.
@@ -54,24 +55,32 @@ func decision(called, labels []string) string {
 
 func labelledScenario(sc *spec.Scenario) (stat.Labelled, bool) {
 	label, ok := labelOf(sc)
-	return stat.Labelled{Text: strings.Join(sc.Says, "\n"), Label: label}, ok
+	return stat.Labelled{Text: strings.Join(sc.Says, "\n"), Label: label, Group: sc.Family}, ok
 }
 
 // baselines guess the first tool without a model. They learn from the package's examples and episodes;
 // where it has none, from the other families of the dev split.
 func baselines(sub *subject, su *suite, chosen []*spec.Scenario) *Baselines {
-	if train := packageExamples(sub); len(train) > 0 {
-		b := Score(train, chosen)
-		if b != nil {
-			b.TrainedOn = fmt.Sprintf("%d examples of the package", len(train))
+	train := packageExamples(sub)
+	from := fmt.Sprintf("%d examples of the package", len(train))
+	if len(train) == 0 {
+		from = "other families of the dev split"
+		for i := range su.spec.Scenarios {
+			sc := &su.spec.Scenarios[i]
+			if l, ok := labelledScenario(sc); ok && sideOf(su.spec.Split, sc.Family) == SplitDev {
+				train = append(train, l)
+			}
 		}
-		return b
 	}
-	return leaveOut(su, chosen)
+	b := Score(train, chosen)
+	if b != nil {
+		b.TrainedOn = from
+	}
+	return b
 }
 
-// Score is how well the baselines do on scenarios after learning from labelled examples; nil when no
-// scenario expects calls.
+// Score is how well the baselines do on scenarios after learning from labelled examples, those of the
+// scenario's own family (their Group) left out; nil when there is nothing to learn or to guess.
 func Score(train []stat.Labelled, scenarios []*spec.Scenario) *Baselines {
 	var test []stat.Labelled
 	for _, sc := range scenarios {
@@ -82,11 +91,10 @@ func Score(train []stat.Labelled, scenarios []*spec.Scenario) *Baselines {
 	if len(test) == 0 || len(train) == 0 {
 		return nil
 	}
-	majority := stat.Majority(train)
+	majority := stat.NewMajority(train)
 	return &Baselines{
-		Scenarios: len(test), Label: majority, Examples: len(train),
-		Majority: stat.Accuracy(test, func(string) string { return majority }),
-		Nearest:  stat.Accuracy(test, stat.NewNearest(train).Predict),
+		Scenarios: len(test), Label: majority.Predict(stat.Labelled{}), Examples: len(train),
+		Majority: stat.Accuracy(test, majority.Predict), Nearest: stat.Accuracy(test, stat.NewNearest(train).Predict),
 	}
 }
 
@@ -114,39 +122,4 @@ func packageExamples(sub *subject) []stat.Labelled {
 		}
 	}
 	return out
-}
-
-// leaveOut learns, for each family, from the other families of the dev split.
-func leaveOut(su *suite, chosen []*spec.Scenario) *Baselines {
-	byFamily := map[string][]*spec.Scenario{}
-	for _, sc := range chosen {
-		byFamily[sc.Family] = append(byFamily[sc.Family], sc)
-	}
-	b := &Baselines{TrainedOn: "other families of the dev split"}
-	for _, family := range keysOf(byFamily) {
-		var train []stat.Labelled
-		for i := range su.spec.Scenarios {
-			sc := &su.spec.Scenarios[i]
-			if sc.Family == family || sideOf(su.spec.Split, sc.Family) != SplitDev {
-				continue
-			}
-			if l, ok := labelledScenario(sc); ok {
-				train = append(train, l)
-			}
-		}
-		part := Score(train, byFamily[family])
-		if part == nil {
-			continue
-		}
-		b.Majority += part.Majority * float64(part.Scenarios)
-		b.Nearest += part.Nearest * float64(part.Scenarios)
-		b.Scenarios += part.Scenarios
-		b.Label, b.Examples = part.Label, max(b.Examples, part.Examples)
-	}
-	if b.Scenarios == 0 {
-		return nil
-	}
-	b.Majority /= float64(b.Scenarios)
-	b.Nearest /= float64(b.Scenarios)
-	return b
 }

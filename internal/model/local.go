@@ -16,7 +16,16 @@ func (s *Service) chatLocal(ctx context.Context, name string, req Request, onDel
 	if err != nil {
 		return Response{}, err
 	}
-	var out Response
+	out, err := s.useLocal(ctx, server, ability, req, onDelta)
+	if fault.HasCode(err, CodeUnreachable) && ctx.Err() == nil {
+		// The server died a moment ago and was not missed yet. It took no connection, so nothing happened.
+		out, err = s.useLocal(ctx, server, ability, req, onDelta)
+	}
+	return out, localFault(ctx, req.Model, err)
+}
+
+func (s *Service) useLocal(ctx context.Context, server *local.Server, ability Ability, req Request, onDelta func(Delta)) (out Response, err error) {
+	_, name, _ := splitRef(req.Model)
 	compute, err := server.Use(ctx, func(c local.Conn) error {
 		began := s.deps.Clock.Now()
 		t := target{
@@ -26,12 +35,15 @@ func (s *Service) chatLocal(ctx context.Context, name string, req Request, onDel
 		var err error
 		out, err = s.complete(ctx, t, req, onDelta)
 		out.Usage.Compute = s.deps.Clock.Now().Sub(began)
+		if fault.HasCode(err, CodeUnreachable) {
+			server.Abandon(c)
+		}
 		return err
 	})
 	if compute > 0 { // else the kernel does not say, and the time that the call took stands in for it
 		out.Usage.Compute = compute
 	}
-	return out, localFault(ctx, req.Model, err)
+	return out, err
 }
 
 var localProvider = &provider{name: providerLocal}

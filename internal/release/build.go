@@ -69,7 +69,7 @@ func assemble(src Source) (*image, error) {
 	im.add(pkg, src.Canonical)
 	for _, c := range layersOf(src) {
 		d := describe(fmt.Sprintf(mediaTypeComponent, c.Kind), c.Content)
-		d.Annotations = map[string]string{annotationTitle: c.Kind + "/" + c.Name, annotationKind: c.Kind, annotationName: c.Name}
+		d.Annotations = map[string]string{annotationTitle: title(c), annotationKind: c.Kind, annotationName: c.Name}
 		im.add(d, c.Content)
 	}
 	im.manifest, err = canonical(Manifest{
@@ -82,6 +82,14 @@ func assemble(src Source) (*image, error) {
 	}
 	im.digest = blob.Of(im.manifest)
 	return im, nil
+}
+
+// title is the file name under which clients that pull an artifact keep a layer.
+func title(c Component) string {
+	if strings.HasPrefix(c.Name, c.Kind+"/") {
+		return c.Name
+	}
+	return c.Kind + "/" + c.Name
 }
 
 func (im *image) add(d Descriptor, content []byte) {

@@ -233,6 +233,11 @@ func (s *Service) trustworthy(ctx context.Context, r *Release) error {
 	if v.OK {
 		return nil
 	}
+	return tampered(r, v)
+}
+
+// tampered is the fault of a release that does not verify, one field per failed check.
+func tampered(r *Release, v *Verification) error {
 	var fields []fault.Field
 	for _, c := range v.Checks {
 		if !c.OK {

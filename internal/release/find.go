@@ -174,7 +174,6 @@ func (s *Service) Names(ctx context.Context) (map[blob.Digest]int, error) {
 	return out, nil
 }
 
-
 // sortedKeys gives the keys of a map in order.
 func sortedKeys[V any](m map[string]V) []string {
 	out := make([]string, 0, len(m))

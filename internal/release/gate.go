@@ -40,6 +40,12 @@ func (t Test) Rate() float64 {
 	return float64(t.Passed) / float64(t.Trials)
 }
 
+// summarize fills in the interval; the scenario is its unit.
+func (t *Test) summarize() {
+	t.Confidence = defaultConfidence
+	t.Low, t.High = interval.WilsonRate(t.Rate(), float64(min(t.Trials, t.Scenarios)), t.Confidence)
+}
+
 // Against is what paired trials with the release of a channel found.
 type Against struct {
 	Experiment string      `json:"experiment,omitempty"`

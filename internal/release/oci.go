@@ -10,7 +10,7 @@ import (
 
 // Media types of a release. The OCI ones follow image-spec v1.1.
 const (
-	ArtifactType     = "application/vnd.flywheel.release.v1"
+	ArtifactType     = "application/vnd.flywheel.release.v1+json"
 	MediaTypeLock    = "application/vnd.flywheel.lock.v1+json"
 	MediaTypePackage = "application/vnd.flywheel.package.v1+json"
 	// mediaTypeComponent is completed by the component's kind.

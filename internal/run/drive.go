@@ -199,6 +199,12 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 	}
 	r := d.row(RowTool, c, startedAt)
 	r.EndedAt, r.Attempt, r.Class = d.now(), max(1, len(result.Attempts)), string(result.Class)
+	if ctx.Err() != nil && result.Class == tool.Canceled {
+		// The time limit ended the call: what was left of it is used up.
+		if used := startedAt.Add(d.Machine.TimeLeft()); used.After(r.EndedAt) {
+			r.EndedAt = used
+		}
+	}
 	return false, d.record(ctx, r, Answer{Tool: &result})
 }
 

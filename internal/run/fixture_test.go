@@ -165,30 +165,35 @@ type home struct {
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func openHome(t testing.TB, dir string, c chat, tools attempts, change func(*run.Deps)) *home {
-	t.Helper()
+// openStore opens the store of a home.
+func openStore(dir string) (*home, error) {
 	ctx := context.Background()
 	store, err := db.Open(ctx, filepath.Join(dir, "flywheel.db"))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(func() { _ = store.Close() })
 	if err := db.Migrate(ctx, store, bus.Migrations, run.Migrations); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	blobs, err := blob.OpenFiles(filepath.Join(dir, "cas"))
+	return &home{db: store, bus: bus.New(store), blobs: blobs, clock: clock.NewVirtual(epoch)}, err
+}
+
+func openHome(t testing.TB, dir string, c chat, tools run.Tools, change func(*run.Deps)) *home {
+	t.Helper()
+	h, err := openStore(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &home{db: store, bus: bus.New(store), blobs: blobs, clock: clock.NewVirtual(epoch)}
+	t.Cleanup(func() { _ = h.db.Close() })
 	d := run.Deps{
-		DB: store, Blobs: blobs, Bus: h.bus, Clock: h.clock, Models: c, Tools: tools, Secret: []byte("secret of this home"),
+		DB: h.db, Blobs: h.blobs, Bus: h.bus, Clock: h.clock, Models: c, Tools: tools, Secret: []byte("secret of this home"),
 	}
 	if change != nil {
 		change(&d)
 	}
 	h.Service = run.New(d)
-	t.Cleanup(func() { _ = h.Close() })
+	t.Cleanup(func() { _ = h.Service.Close() })
 	return h
 }
 

@@ -94,6 +94,10 @@ func (m *Machine) enterEnd(n *node) {
 func (m *Machine) applyTool(c Command, a Answer) {
 	r := a.Tool
 	m.tally.call(c, r)
+	if class, message := m.overLimit(); r.Class == tool.Canceled && class == ClassLimitTime {
+		m.fail(class, message)
+		return
+	}
 	if m.visit != nil {
 		m.visit.applyTool(m, c, r)
 		return

@@ -41,6 +41,8 @@ type Run struct {
 	Usage     model.Usage   `json:"usage"`
 	Malformed int           `json:"malformed,omitempty"`
 	ToolTally
+	// Streamed says, in the result of a streamed operation, that its events have told the whole reply.
+	Streamed bool `json:"streamed,omitempty"`
 
 	outputText string
 }

@@ -304,6 +304,24 @@ func TestTimeLimitStopsAModelCall(t *testing.T) {
 	}
 }
 
+func TestTimeLimitStopsAToolCall(t *testing.T) {
+	t.Parallel()
+	pkg := deskPackage()
+	pkg.Limits.Time = spec.Duration(20 * time.Millisecond)
+	pkg.Agents["desk"].AfterTools = spec.AfterToolsStop
+	hangs := attempts(func(ctx context.Context, _ tool.Call) tool.Attempt {
+		<-ctx.Done()
+		return tool.Attempt{Class: tool.Canceled, Message: ctx.Err().Error()}
+	})
+	ended, err := run.Drive(t.Context(), run.DriveInput{
+		Machine: run.NewMachine(compile(t, pkg, nil), run.Input{Message: "x"}, nil),
+		Effects: world{script(call("cards.find", `{"name":"a"}`)), hangs},
+	})
+	if err != nil || ended.Failure == nil || ended.Failure.Class != run.ClassLimitTime {
+		t.Errorf("ended = %+v, err %v", ended, err)
+	}
+}
+
 func TestModelFailuresEndTheRunWithTheirClass(t *testing.T) {
 	t.Parallel()
 	p := compile(t, deskPackage(), nil)

@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"time"
 
 	"flywheel/internal/platform/blob"
@@ -89,15 +91,16 @@ func (s *Service) opStart(ctx context.Context, in *startIn, emit func(Event)) (*
 	if source == "" {
 		source = SourceCLI
 	}
+	w := &watcher{emit: emit}
 	id, wait, err := s.Start(ctx, StartRequest{
 		Identity: target.Identity, Release: target.Release, Channel: target.Channel, Source: source, Session: in.Session,
-		Input: Input{Message: in.Message, Fields: in.Fields}, OnDelta: emitDelta(emit), OnStep: emitStep(emit),
+		Input: Input{Message: in.Message, Fields: in.Fields}, OnDelta: w.delta, OnStep: w.step,
 	})
 	if err != nil {
 		return nil, err
 	}
 	emit(Event{Run: id})
-	return s.follow(ctx, id, wait)
+	return s.follow(ctx, id, w, wait)
 }
 
 func (s *Service) target(ctx context.Context, in *startIn) (Target, error) {
@@ -118,13 +121,42 @@ func (s *Service) target(ctx context.Context, in *startIn) (Target, error) {
 		WithHint("flywheel init my-desk --template help-desk")
 }
 
-func emitDelta(emit func(Event)) func(Delta) { return func(d Delta) { emit(Event{Delta: &d}) } }
-func emitStep(emit func(Event)) func(Step)   { return func(st Step) { emit(Event{Step: &st}) } }
+// watcher passes on what happens in a run and remembers the words of the answer under way.
+type watcher struct {
+	emit func(Event)
 
-// follow waits for the end of a run; a caller who cancels the operation cancels the run.
-func (s *Service) follow(ctx context.Context, id ID, wait func(context.Context) (*Run, error)) (*Run, error) {
+	mu    sync.Mutex
+	words strings.Builder
+	last  string // words of the last whole answer
+}
+
+func (w *watcher) delta(d Delta) {
+	w.mu.Lock()
+	w.words.WriteString(d.Text)
+	w.mu.Unlock()
+	w.emit(Event{Delta: &d})
+}
+
+func (w *watcher) step(st Step) {
+	w.mu.Lock()
+	if st.Kind == RowModel {
+		w.last = w.words.String()
+		w.words.Reset()
+	}
+	w.mu.Unlock()
+	w.emit(Event{Step: &st})
+}
+
+// follow waits for the end of a run; a caller who cancels the operation cancels the run. When the
+// process ends, the run goes on later.
+func (s *Service) follow(ctx context.Context, id ID, w *watcher, wait func(context.Context) (*Run, error)) (*Run, error) {
 	r, err := wait(ctx)
-	if ctx.Err() == nil {
+	if err == nil {
+		w.mu.Lock()
+		r.Streamed = r.Output.Reply != "" && w.last == r.Output.Reply
+		w.mu.Unlock()
+	}
+	if ctx.Err() == nil || s.life.Err() != nil {
 		return r, err
 	}
 	if r, err := s.Cancel(context.WithoutCancel(ctx), id, op.Actor(ctx)); err == nil {
@@ -246,7 +278,8 @@ type forkIn struct {
 }
 
 func (s *Service) opFork(ctx context.Context, in *forkIn, emit func(Event)) (*Run, error) {
-	req := ForkRequest{At: in.At, AllowWrites: in.AllowWrites, OnDelta: emitDelta(emit), OnStep: emitStep(emit)}
+	w := &watcher{emit: emit}
+	req := ForkRequest{At: in.At, AllowWrites: in.AllowWrites, OnDelta: w.delta, OnStep: w.step}
 	if in.Release != "" || len(in.Dir) > 0 {
 		target, err := s.target(ctx, &startIn{Release: in.Release, Dir: in.Dir})
 		if err != nil {
@@ -259,7 +292,7 @@ func (s *Service) opFork(ctx context.Context, in *forkIn, emit func(Event)) (*Ru
 		return nil, err
 	}
 	emit(Event{Run: id})
-	return s.follow(ctx, id, wait)
+	return s.follow(ctx, id, w, wait)
 }
 
 func (s *Service) opCancel(ctx context.Context, in *runIn) (*Run, error) {
@@ -277,11 +310,12 @@ func (s *Service) opAnswer(ctx context.Context, in *answerIn, emit func(Event)) 
 	if in.Approve == in.Deny && (in.Approve || in.Text == "") {
 		return nil, fault.New(fault.Invalid, "run.answer", "say one of --approve, --deny, or --text").WithHint("flywheel show %s", in.Run)
 	}
+	w := &watcher{emit: emit}
 	_, wait, err := s.Answer(ctx, in.Run, Reply{
-		Approve: in.Approve, Text: in.Text, By: op.Actor(ctx), OnDelta: emitDelta(emit), OnStep: emitStep(emit),
+		Approve: in.Approve, Text: in.Text, By: op.Actor(ctx), OnDelta: w.delta, OnStep: w.step,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return wait(ctx)
+	return s.follow(ctx, in.Run, w, wait)
 }

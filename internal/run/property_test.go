@@ -104,17 +104,11 @@ func TestMachineEqualsItsRebuildFromAnyPrefix(t *testing.T) {
 		for n := range states {
 			again := run.NewMachine(p, in, nil)
 			for i := range journal[:n] {
-				var row run.Row
-				text, err := json.Marshal(journal[i])
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := json.Unmarshal(text, &row); err != nil {
-					t.Fatal(err)
-				}
+				row := journal[i]
+				row.Command, row.Answer = nil, nil
 				a, _, err := row.Decode()
 				if err != nil {
-					t.Fatalf("decode %s: %v", text, err)
+					t.Fatalf("decode %s: %v", row.Output, err)
 				}
 				if err := again.Apply(row.Step, a); err != nil {
 					t.Fatalf("apply again: %v", err)

@@ -37,7 +37,9 @@ func textEnd(w io.Writer, r *Run) {
 	case Waiting:
 		_, _ = fmt.Fprintf(w, "waits for %s: %s\n", who(r.Ask), r.Ask.Question)
 	case Succeeded:
-		_, _ = fmt.Fprintf(w, "%s\n", r.Output.Reply)
+		if !r.Streamed {
+			_, _ = fmt.Fprintf(w, "%s\n", r.Output.Reply)
+		}
 	}
 	_, _ = fmt.Fprintf(w, "%s · %s\n", r.ID, consumed(r))
 	if r.Status == Waiting {
@@ -195,9 +197,10 @@ func textStep(w io.Writer, st *ShownStep) {
 		}
 		detail("←", string(st.Out))
 	}
-	if st.By != "" {
-		detail("=", st.Message+" (by "+st.By+")")
-	} else {
+	switch {
+	case st.By != "":
+		detail("=", strings.TrimSpace(st.Message+" (by "+st.By+")"))
+	case len(st.Tries) == 0: // tries have said it
 		detail("=", st.Message)
 	}
 }
@@ -223,7 +226,11 @@ func textReplay(w io.Writer, r *ReplayReport) {
 func consumed(r *Run) string {
 	parts := []string{fmt.Sprintf("%d steps", r.Steps)}
 	if r.ToolCalls > 0 {
-		parts = append(parts, fmt.Sprintf("%s tool calls", toolWords(r)))
+		calls := fmt.Sprintf("%d tool calls", r.ToolCalls)
+		if r.ToolErrors > 0 {
+			calls += fmt.Sprintf(" (%d failed)", r.ToolErrors)
+		}
+		parts = append(parts, calls)
 	}
 	parts = append(parts, fmt.Sprintf("%d tokens in, %d out", r.Usage.In, r.Usage.Out))
 	if r.Usage.Cost > 0 {
@@ -241,6 +248,9 @@ func consumed(r *Run) string {
 func money(nano int64) string {
 	if nano == 0 {
 		return "$0"
+	}
+	if nano < 10_000_000 { // a cent
+		return fmt.Sprintf("$%.6f", float64(nano)/1e9)
 	}
 	return fmt.Sprintf("$%.4f", float64(nano)/1e9)
 }

@@ -69,7 +69,7 @@ type element struct {
 // Parse reads a template; the error is an *Error with the first mistake.
 func Parse(src string) (*Template, error) {
 	p := &parser{t: &Template{source: src}, src: src, line: 1}
-	body, _, err := p.block("")
+	body, _, err := p.block("", 0)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,8 @@ func (p *parser) place(at int) (line, column int) {
 	return strings.Count(before, "\n") + 1, len([]rune(before[start:])) + 1
 }
 
-// block reads until {{/name}} or {{else}}, whichever ends it.
-func (p *parser) block(name string) (body []element, end string, err error) {
-	opened := p.at
+// block reads until {{/name}} or {{else}}, whichever ends it; opened is where its tag begins.
+func (p *parser) block(name string, opened int) (body []element, end string, err error) {
 	if p.depth++; p.depth > maxDepth {
 		return nil, "", p.fail(p.at, "more than %d blocks inside each other", maxDepth)
 	}
@@ -120,7 +119,7 @@ func (p *parser) block(name string) (body []element, end string, err error) {
 		}
 		if !found {
 			if name != "" {
-				return nil, "", p.fail(max(0, opened-1), "{{#%s}} has no {{/%s}}", name, name)
+				return nil, "", p.fail(opened, "{{#%s}} has no {{/%s}}", name, name)
 			}
 			return body, "", nil
 		}
@@ -219,7 +218,7 @@ func (p *parser) open(tag string, start int, before *[]element) (element, error)
 		el.kind = each
 		p.inEach++
 	}
-	body, end, err := p.block(name)
+	body, end, err := p.block(name, start)
 	if name == "each" {
 		p.inEach--
 	}
@@ -231,7 +230,7 @@ func (p *parser) open(tag string, start int, before *[]element) (element, error)
 		return el, nil
 	}
 	closed := p.at
-	if el.other, end, err = p.block(name); err != nil {
+	if el.other, end, err = p.block(name, start); err != nil {
 		return element{}, err
 	}
 	if end == "else" {

@@ -5,7 +5,6 @@ CREATE TABLE evolve_cycles (
   base TEXT NOT NULL,
   identity TEXT NOT NULL,
   suite TEXT NOT NULL,
-  seed BIGINT NOT NULL,
   state TEXT NOT NULL,
   note TEXT NOT NULL,
   requested_by TEXT NOT NULL,

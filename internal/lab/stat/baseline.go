@@ -2,26 +2,48 @@ package stat
 
 import (
 	"math"
-	"sort"
 	"strings"
 	"unicode"
 )
 
-// Labelled is a message and what a good agent does first with it.
+// Labelled is a message and what a good agent does first with it. Examples of one group are never used to
+// judge each other.
 type Labelled struct {
 	Text  string
 	Label string
+	Group string
 }
 
-// Majority is the commonest label; the first in the alphabet among equals.
-func Majority(train []Labelled) string {
-	counts := map[string]int{}
+// Majority is the commonest label among the examples of other groups; the first in the alphabet among
+// equals. An example without a group is of no group.
+type Majority struct {
+	all    map[string]int
+	groups map[string]map[string]int
+}
+
+// NewMajority counts labels.
+func NewMajority(train []Labelled) *Majority {
+	m := &Majority{all: map[string]int{}, groups: map[string]map[string]int{}}
 	for _, e := range train {
-		counts[e.Label]++
+		m.all[e.Label]++
+		if e.Group == "" {
+			continue
+		}
+		if m.groups[e.Group] == nil {
+			m.groups[e.Group] = map[string]int{}
+		}
+		m.groups[e.Group][e.Label]++
 	}
+	return m
+}
+
+// Predict is the label for an example; only its group matters.
+func (m *Majority) Predict(e Labelled) string {
 	best, most := "", 0
-	for label, n := range counts {
-		if n > most || n == most && label < best {
+	own := m.groups[e.Group]
+	for label, n := range m.all {
+		n -= own[label]
+		if n > most || n == most && n > 0 && label < best {
 			best, most = label, n
 		}
 	}
@@ -30,83 +52,99 @@ func Majority(train []Labelled) string {
 
 // Nearest is a nearest-neighbour classifier: TF-IDF of words and of pairs of words, cosine.
 type Nearest struct {
-	idf    map[string]float64
-	vector []map[string]float64
-	labels []string
+	train    []Labelled
+	term     map[string]int
+	idf      []float64
+	postings [][]posting // by term
+}
+
+// posting is a term's weight in an example.
+type posting struct {
+	example int
+	weight  float64
 }
 
 // NewNearest learns examples by heart.
 func NewNearest(train []Labelled) *Nearest {
-	n := &Nearest{idf: map[string]float64{}}
-	for _, e := range train {
-		seen := map[string]bool{}
-		for _, t := range terms(e.Text) {
-			if !seen[t] {
-				seen[t] = true
-				n.idf[t]++
-			}
+	n := &Nearest{train: train, term: map[string]int{}}
+	counts := make([][]weighted, len(train))
+	for i, e := range train {
+		counts[i] = n.count(e.Text, true)
+		for _, w := range counts[i] {
+			n.idf[w.term]++
 		}
 	}
 	for t, df := range n.idf {
 		n.idf[t] = math.Log((1+float64(len(train)))/(1+df)) + 1
 	}
-	for _, e := range train {
-		n.vector = append(n.vector, n.embed(e.Text))
-		n.labels = append(n.labels, e.Label)
+	n.postings = make([][]posting, len(n.idf))
+	for i, list := range counts {
+		for _, w := range n.weigh(list) {
+			n.postings[w.term] = append(n.postings[w.term], posting{i, w.weight})
+		}
 	}
 	return n
 }
 
-// Predict is the label of the most similar example, "" when nothing was learned.
-func (n *Nearest) Predict(text string) string {
-	v := n.embed(text)
+// Predict is the label of the most similar example of another group, the first among equals; "" when there
+// is none.
+func (n *Nearest) Predict(e Labelled) string {
+	scores := make([]float64, len(n.train))
+	for _, w := range n.weigh(n.count(e.Text, false)) {
+		for _, p := range n.postings[w.term] {
+			scores[p.example] += w.weight * p.weight
+		}
+	}
 	best, label := -1.0, ""
-	for i, u := range n.vector {
-		if s := dot(v, u); s > best {
-			best, label = s, n.labels[i]
+	for i, s := range scores {
+		if s > best && (e.Group == "" || n.train[i].Group != e.Group) {
+			best, label = s, n.train[i].Label
 		}
 	}
 	return label
 }
 
-func (n *Nearest) embed(text string) map[string]float64 {
-	v := map[string]float64{}
+type weighted struct {
+	term   int
+	weight float64
+}
+
+// count is how often each known term occurs, in order of first occurrence.
+func (n *Nearest) count(text string, learn bool) []weighted {
+	at := map[int]int{}
+	var out []weighted
 	for _, t := range terms(text) {
-		if idf, ok := n.idf[t]; ok {
-			v[t] += idf
+		id, ok := n.term[t]
+		if !ok {
+			if !learn {
+				continue
+			}
+			id = len(n.idf)
+			n.term[t] = id
+			n.idf = append(n.idf, 0)
 		}
+		i, ok := at[id]
+		if !ok {
+			i = len(out)
+			at[id] = i
+			out = append(out, weighted{term: id})
+		}
+		out[i].weight++
 	}
-	keys := sortedKeys(v)
+	return out
+}
+
+// weigh turns counts into a vector of length 1.
+func (n *Nearest) weigh(list []weighted) []weighted {
 	sum := 0.0
-	for _, k := range keys {
-		sum += v[k] * v[k]
+	for i := range list {
+		list[i].weight *= n.idf[list[i].term]
+		sum += list[i].weight * list[i].weight
 	}
-	if sum > 0 {
-		for _, k := range keys {
-			v[k] /= math.Sqrt(sum)
-		}
+	for i := range list {
+		list[i].weight /= math.Sqrt(sum)
 	}
-	return v
-}
-
-func dot(a, b map[string]float64) float64 {
-	if len(b) < len(a) {
-		a, b = b, a
-	}
-	s := 0.0
-	for _, k := range sortedKeys(a) { // a fixed order: equal inputs give equal sums
-		s += a[k] * b[k]
-	}
-	return s
-}
-
-func sortedKeys(m map[string]float64) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
+	return list
 }
 
 func terms(text string) []string {
@@ -121,13 +159,13 @@ func terms(text string) []string {
 }
 
 // Accuracy is the share of examples that predict labels right.
-func Accuracy(test []Labelled, predict func(text string) string) float64 {
+func Accuracy(test []Labelled, predict func(Labelled) string) float64 {
 	if len(test) == 0 {
 		return 0
 	}
 	right := 0
 	for _, e := range test {
-		if predict(e.Text) == e.Label {
+		if predict(e) == e.Label {
 			right++
 		}
 	}

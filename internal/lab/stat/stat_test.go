@@ -265,20 +265,33 @@ func TestPairedDiffIsWiderWhenFamiliesMoveTogether(t *testing.T) {
 
 func TestBaselines(t *testing.T) {
 	t.Parallel()
-	train := []Labelled{{"I lost my card", "freeze"}, {"my card was stolen in Rome", "freeze"}, {"show my last payments", "list"}, {"send me a new card", "replace"}}
-	if got := Majority(train); got != "freeze" {
+	train := []Labelled{
+		{"I lost my card", "freeze", "a"}, {"my card was stolen in Rome", "freeze", "b"}, {"show my last payments", "list", "c"},
+		{"send me a new card", "replace", "d"}, {"a new card, send it", "replace", "d"}, {"please a new card, send it", "replace", "d"},
+	}
+	most := NewMajority(train)
+	if got := most.Predict(Labelled{}); got != "replace" {
 		t.Errorf("majority %q", got)
+	}
+	if got := most.Predict(Labelled{Group: "d"}); got != "freeze" {
+		t.Errorf("majority without the group %q", got)
 	}
 	near := NewNearest(train)
 	for text, want := range map[string]string{"somebody has stolen my card": "freeze", "the last payments please": "list", "I need a new card": "replace"} {
-		if got := near.Predict(text); got != want {
+		if got := near.Predict(Labelled{Text: text}); got != want {
 			t.Errorf("nearest(%q) = %q, want %q", text, got, want)
 		}
 	}
-	if got := Accuracy(train, near.Predict); got != 1 {
+	if got := near.Predict(Labelled{Text: "send me a new card", Group: "d"}); got == "replace" {
+		t.Error("an example of the same group was used")
+	}
+	for i := range train {
+		train[i].Group = ""
+	}
+	if got := Accuracy(train, NewNearest(train).Predict); got != 1 {
 		t.Errorf("a nearest neighbour knows what it learned: %v", got)
 	}
-	if NewNearest(nil).Predict("x") != "" || Majority(nil) != "" {
+	if NewNearest(nil).Predict(Labelled{Text: "x"}) != "" || NewMajority(nil).Predict(Labelled{}) != "" {
 		t.Error("nothing learned must give nothing")
 	}
 }

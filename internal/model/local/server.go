@@ -34,7 +34,7 @@ type Server struct {
 	state    state
 	changed  chan struct{} // closed and replaced when the state changes
 	conn     Conn
-	started  time.Time
+	process  *process // of conn
 	restarts int
 	err      error // why the server is down
 	cancel   context.CancelFunc
@@ -142,6 +142,17 @@ func (s *Server) stop() {
 	}
 }
 
+// Abandon tells that the server behind c takes no connection: it has just died, or it hangs. It is ended
+// and started anew, and the next call waits for that.
+func (s *Server) Abandon(c Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stateHealthy && s.conn == c {
+		s.state, s.conn = stateStarting, Conn{}
+		s.process.end()
+	}
+}
+
 // supervise keeps one process alive until ctx ends or it cannot be started.
 func (s *Server) supervise(ctx context.Context, done chan struct{}) {
 	defer close(done)
@@ -225,7 +236,7 @@ func (s *Server) run(ctx context.Context, e Engine, size int) (healthy bool, err
 		return false, fmt.Errorf("%w%s", err, s.logTail())
 	}
 	s.mu.Lock()
-	s.started = s.deps.Clock.Now()
+	s.process = p
 	s.mu.Unlock()
 	s.set(stateHealthy, conn, nil)
 	s.deps.Log.Info("local model server is up", "model", s.file.Name, "engine", e.Kind, "pid", conn.PID, "base", conn.Base)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -226,9 +227,9 @@ func (s *stream) calls(calls []Call) {
 		s.delta(map[string]any{"tool_calls": []any{map[string]any{
 			"index": i, "id": c.id(i), "type": "function", "function": map[string]any{"name": c.Name, "arguments": ""},
 		}}}, nil)
-		for at := 0; at < len(c.Args); at += 5 {
+		for piece := range slices.Chunk([]rune(c.Args), 5) {
 			s.delta(map[string]any{"tool_calls": []any{map[string]any{
-				"index": i, "function": map[string]any{"arguments": c.Args[at:min(at+5, len(c.Args))]},
+				"index": i, "function": map[string]any{"arguments": string(piece)},
 			}}}, nil)
 		}
 	}

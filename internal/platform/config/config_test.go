@@ -22,7 +22,7 @@ func load(t *testing.T, text string, env []string, flags map[string]string) (*co
 			t.Fatal(err)
 		}
 	}
-	s := config.Default("/home/x")
+	s := config.Default()
 	c, err := config.Load(config.Source{File: file, Env: env, Flags: flags}, config.Section{Into: s})
 	return s, c, err
 }
@@ -53,7 +53,7 @@ providers:
 	want := map[string]string{
 		"listen": "127.0.0.1:3 · --listen", "hosts": "a.test, b.test · config.yaml:5",
 		"log.level": "DEBUG · config.yaml:4", "log.format": "json · FLYWHEEL_LOG_FORMAT",
-		"models.cache":            "/home/x/models · default",
+		"models.cache":            " · default",
 		"providers.home.base_url": "http://y.test · FLYWHEEL_PROVIDERS_HOME_BASE_URL",
 		"providers.home.api_key":  " · default", "providers.home.api_key_env": " · default", "providers.home.form": " · default",
 		"providers.work.base_url": "https://x.test/v1 · config.yaml:8",

@@ -3,7 +3,6 @@ package config
 import (
 	"log/slog"
 	"net"
-	"path/filepath"
 
 	"flywheel/internal/platform/fault"
 )
@@ -46,15 +45,16 @@ func (p Provider) Key(getenv func(string) string) Secret {
 
 // Models says where downloaded models are kept.
 type Models struct {
+	// Cache is a directory that all homes of a person share; empty: FLYWHEEL_CACHE, or flywheel in the
+	// user's cache directory.
 	Cache string `yaml:"cache"`
 }
 
 // Default are the settings of a home that has no file.
-func Default(home string) *Settings {
+func Default() *Settings {
 	return &Settings{
 		Listen: "127.0.0.1:7700",
 		Log:    Log{Level: slog.LevelInfo, Format: "text"},
-		Models: Models{Cache: filepath.Join(home, "models")},
 	}
 }
 

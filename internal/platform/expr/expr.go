@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxSource = 16 << 10 // bytes of one expression
+	maxSource = 8 << 10 // bytes of one expression
 	costLimit = 1_000_000
 )
 
@@ -85,7 +85,7 @@ func Compile(src string, vars ...string) (*Program, error) {
 	if err := firstIssue(issues); err != nil {
 		return nil, err
 	}
-	program, err := env.Program(checked, cel.CostLimit(costLimit), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(checked, cel.CostLimit(costLimit), cel.CustomDecoratorV2(sortLiterals))
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: err.Error()}
 	}
@@ -155,7 +155,7 @@ func firstIssue(issues *cel.Issues) error {
 	}
 	first := list[0]
 	message, _, _ := strings.Cut(first.Message, "\n")
-	return &Error{Line: max(first.Location.Line(), 1), Column: first.Location.Column() + 1, Message: message}
+	return &Error{Line: max(first.Location.Line(), 1), Column: max(first.Location.Column(), 0) + 1, Message: message}
 }
 
 type root struct {

@@ -12,6 +12,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
 )
 
 // maxExact is the largest integer that a float64 holds without loss.
@@ -91,6 +92,35 @@ func compareKeys(a, b ref.Val) int {
 		}
 	}
 	return strings.Compare(fmt.Sprint(a.Value()), fmt.Sprint(b.Value()))
+}
+
+// sortLiterals makes map literals walk in the order of their keys too: they do not pass the adapter.
+func sortLiterals(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if c, ok := i.(interpreter.InterpretableConstructor); ok && c.Type() == types.MapType {
+		return sortedLiteral{c}, nil
+	}
+	return i, nil
+}
+
+type sortedLiteral struct {
+	interpreter.InterpretableConstructor
+}
+
+// Exec makes the map.
+func (l sortedLiteral) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	return sortedVal(l.InterpretableConstructor.Exec(frame))
+}
+
+// Eval makes the map.
+func (l sortedLiteral) Eval(vars interpreter.Activation) ref.Val {
+	return sortedVal(l.InterpretableConstructor.Eval(vars))
+}
+
+func sortedVal(v ref.Val) ref.Val {
+	if m, ok := v.(traits.Mapper); ok {
+		return sortedMap{Mapper: m}
+	}
+	return v
 }
 
 type keys struct {

@@ -145,12 +145,17 @@ func (rt *Router) begin(r *http.Request, m Meta) (context.Context, func()) {
 	key := requestKey{Actor(r.Context()), httpx.RequestID(r.Context())}
 	rt.work.Add(1)
 	rt.mu.Lock()
-	rt.running[key] = cancel
+	_, taken := rt.running[key] // a caller that gives two requests one id can cancel the first
+	if !taken {
+		rt.running[key] = cancel
+	}
 	rt.mu.Unlock()
 	return ctx, func() {
-		rt.mu.Lock()
-		delete(rt.running, key)
-		rt.mu.Unlock()
+		if !taken {
+			rt.mu.Lock()
+			delete(rt.running, key)
+			rt.mu.Unlock()
+		}
 		unhook()
 		cancel(nil)
 		rt.work.Done()

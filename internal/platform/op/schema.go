@@ -122,11 +122,21 @@ func fieldSchema(r huma.Registry, f Field) *huma.Schema {
 func newRegistry(types ...reflect.Type) huma.Registry {
 	humaSettings()
 	r := huma.NewMapRegistry(schemaPrefix, namer())
+	r.RegisterTypeAlias(reflect.TypeFor[[]byte](), reflect.TypeFor[base64Text]())
 	seen := map[reflect.Type]bool{}
 	for _, t := range types {
 		aliasOpaque(r, t, seen)
 	}
 	return r
+}
+
+// base64Text describes bytes. Whether the text is base64 the JSON decoder finds out; huma would look at
+// megabytes with a regular expression first, and refuse the empty text.
+type base64Text struct{}
+
+// Schema is a text in base64.
+func (base64Text) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "byte", Description: "base64"}
 }
 
 func aliasOpaque(r huma.Registry, t reflect.Type, seen map[reflect.Type]bool) {

@@ -3,6 +3,7 @@ package mcp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -24,12 +25,13 @@ type remote struct {
 	header atomic.Value
 	inner  atomic.Pointer[sdk.StreamableHTTPHandler]
 	mcp    *sdk.Server
+	stop   chan struct{}
 	called chan struct{} // closed by the next call that hangs
 }
 
 func newRemote(t *testing.T) *remote {
 	t.Helper()
-	r := &remote{}
+	r := &remote{stop: make(chan struct{})}
 	r.restart()
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.header.Store(req.Header.Get("X-Key"))
@@ -40,6 +42,7 @@ func newRemote(t *testing.T) *remote {
 		r.inner.Load().ServeHTTP(w, req)
 	}))
 	t.Cleanup(r.Close)
+	t.Cleanup(func() { close(r.stop) })
 	return r
 }
 
@@ -68,8 +71,11 @@ func (r *remote) say(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallTo
 		if r.called != nil {
 			close(r.called)
 		}
-		<-ctx.Done()
-		return nil, ctx.Err()
+		select {
+		case <-ctx.Done():
+		case <-r.stop: // a connection that breaks does not end the call on the server
+		}
+		return nil, errors.New("given up")
 	}
 	res := &sdk.CallToolResult{IsError: in.Error, StructuredContent: in.Data, Meta: in.Meta}
 	if in.Text != "" {
@@ -236,7 +242,8 @@ func TestAListThatChangesInASessionIsDrift(t *testing.T) {
 
 func TestARemoteServerThatDiesInMidCallIsAReset(t *testing.T) {
 	t.Parallel()
-	r, p := newRemote(t), newPool(t)
+	p := newPool(t)
+	r := newRemote(t)
 	server := Server{Name: "remote", URL: r.URL}
 	if got := p.Do(t.Context(), server, Call{Tool: "say", Args: json.RawMessage(`{}`)}); got.Failure != nil {
 		t.Fatal(got.Failure)

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -22,6 +23,7 @@ import (
 const (
 	startLimit     = 30 * time.Second // for a server to start and say hello
 	pingLimit      = 5 * time.Second
+	closeLimit     = 10 * time.Second
 	terminateAfter = 2 * time.Second // from closing stdin to SIGTERM, and from there to SIGKILL
 )
 
@@ -82,7 +84,8 @@ func NewPool(log *slog.Logger) *Pool {
 	return p
 }
 
-// Close ends all servers and waits until they are gone.
+// Close ends all servers and waits until they are gone. A remote server that does not let go of its
+// session is left alone after a while.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -102,10 +105,21 @@ func (p *Pool) Close() error {
 			go e.session.close()
 		}
 	}
-	p.alive.Wait()
+	gone := make(chan struct{})
+	go func() {
+		p.alive.Wait()
+		close(gone)
+	}()
+	late := time.NewTimer(closeLimit)
+	defer late.Stop()
+	defer close(p.spawn) // whatever is left dies with the spawner's thread
 	p.http.CloseIdleConnections()
-	close(p.spawn)
-	return nil
+	select {
+	case <-gone:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("some MCP servers did not end within %s", closeLimit)
+	}
 }
 
 // Do makes one attempt.

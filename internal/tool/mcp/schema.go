@@ -34,10 +34,11 @@ func (s *session) tools(ctx context.Context) (map[string]Tool, *wire.Failure) {
 		return s.known, nil
 	}
 	known := map[string]Tool{}
-	for t, err := range s.mcp.Tools(ctx, nil) {
+	sent := &delivery{}
+	for t, err := range s.mcp.Tools(context.WithValue(ctx, deliveryKey{}, sent), nil) {
 		if err != nil {
 			s.stale.Store(true)
-			f := s.callFailure(ctx, err, &delivery{})
+			f := s.callFailure(ctx, err, sent)
 			if f.Class == wire.Reset {
 				f.Class = wire.Unavailable // no tool has been called yet
 			}

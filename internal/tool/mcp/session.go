@@ -151,11 +151,12 @@ func (s *session) callFailure(ctx context.Context, err error, sent *delivery) *w
 			s.giveUp() // the SDK has closed the session
 		}
 		return f
-	case errors.As(err, &said) && !errors.Is(err, sdk.ErrConnectionClosed):
-		return protocolFailure(name, said)
 	case s.cmd == nil && !sent.left.Load():
 		s.giveUp()
 		return wire.Fail(wire.Unavailable, "the MCP server %s cannot be reached", name)
+	case s.cmd == nil && status == 0: // no answer: what the error says comes from this side
+	case errors.As(err, &said) && !errors.Is(err, sdk.ErrConnectionClosed):
+		return protocolFailure(name, said)
 	}
 	s.giveUp()
 	message := fmt.Sprintf("the MCP server %s ended in the middle of the call", name)

@@ -1,0 +1,78 @@
+package release
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"flywheel/internal/agent"
+	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/op"
+)
+
+// Locker asks models and tool servers what a package resolves to now.
+type Locker interface {
+	Lock(ctx context.Context, r *agent.Resolved) (*agent.Lock, error)
+}
+
+// LockJSON is a lock as a release holds it: one order for the lines, whoever made them.
+func LockJSON(l *agent.Lock) (json.RawMessage, error) {
+	sorted := *l
+	sorted.Lines = slices.Clone(l.Lines)
+	slices.SortFunc(sorted.Lines, func(a, b agent.LockLine) int {
+		return strings.Compare(a.Kind+" "+a.Name, b.Kind+" "+b.Name)
+	})
+	raw, err := json.Marshal(sorted)
+	if err != nil {
+		return nil, err
+	}
+	return compactJSON(raw)
+}
+
+// lockOf gives the lock of a package: the one in its files when it is fresh and still true, a new one when
+// there is none. Codes: package.lock_stale, release.lock_drift.
+func lockOf(ctx context.Context, files op.Dir, r *agent.Resolved, locker Locker) (lock *agent.Lock, made bool, err error) {
+	text, ok := files[agent.LockFile]
+	if !ok {
+		lock, err = locker.Lock(ctx, r)
+		if err != nil {
+			return nil, false, fmt.Errorf("lock the package: %w", err)
+		}
+		return lock, true, nil
+	}
+	lock, problems := agent.ParseLock(text)
+	if err := agent.Fault(problems); err != nil {
+		return nil, false, err
+	}
+	if err := agent.LockFault(lock, r); err != nil {
+		return nil, false, err
+	}
+	now, err := locker.Lock(ctx, r)
+	switch {
+	case fault.KindOf(err).Retryable() && err != nil:
+		return lock, false, nil // nobody can be asked now; the pins are those of the file
+	case err != nil:
+		return nil, false, fmt.Errorf("compare the lock: %w", err)
+	}
+	return lock, false, drift(lock, now)
+}
+
+// drift says what models and tool servers resolve to now, where that is not what is locked.
+func drift(locked, now *agent.Lock) error {
+	var fields []fault.Field
+	for _, is := range now.Lines {
+		was, ok := locked.Find(is.Kind, is.Name)
+		if !ok || (was.Ref == is.Ref && was.Digest == is.Digest && was.Schema == is.Schema) {
+			continue
+		}
+		fields = append(fields, fault.Field{Path: is.Kind + " " + is.Name, Code: "release.lock_drift",
+			Message: fmt.Sprintf("locked as %q, is now %q", was.String(), is.String())})
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, "release.lock_drift", "%d pinned components are not what they were when they were locked", len(fields)).
+		WithHint("flywheel lock accepts what is there now").WithFields(fields...)
+}
