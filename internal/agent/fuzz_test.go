@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"os"
 	"reflect"
 	"testing"
 
@@ -50,17 +49,19 @@ func FuzzYAML(f *testing.F) {
 
 // FuzzCheck: no file of any kind makes Check fail, and what it accepts has one identity.
 func FuzzCheck(f *testing.F) {
-	files, err := Template("help-desk")
+	files := sound()
+	names := []string{"flywheel.yaml", "agents/desk.agent.md", "tools/cards.tool.yaml", "flows/f.flow.yaml", "prompts/p.prompt.md",
+		"memory/m.memory.yaml", "flywheel.lock"}
+	example, err := Template("help-desk")
 	if err != nil {
 		f.Fatal(err)
 	}
-	names := sortedKeys(files)
-	for i, name := range names {
-		f.Add(uint8(i), files[name])
+	for i, name := range []string{"flywheel.yaml", "agents/desk.agent.md", "tools/shop.tool.yaml", "flows/desk.flow.yaml", "prompts/tone.prompt.md"} {
+		f.Add(uint8(i), files[names[i]])
+		f.Add(uint8(i), example[name])
 	}
-	if b, err := os.ReadFile("testdata/check/types.txtar"); err == nil {
-		f.Add(uint8(0), b)
-	}
+	f.Add(uint8(5), []byte("memory: m\nkind: episodes\nretrieve: {k: 4, by: tfidf}\n"))
+	f.Add(uint8(6), []byte("package sha256:x\nmodel fast local/tiny a=b\n"))
 	f.Fuzz(func(t *testing.T, which uint8, content []byte) {
 		dir := op.Dir{}
 		for name, c := range files {

@@ -1,12 +1,9 @@
 package agent
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -338,109 +335,6 @@ func fold(body string, width int) []string {
 		out = append(out, current)
 	}
 	return out
-}
-
-func printable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool {
-		return r != '\n' && r != '\t' && (unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' || r == utf8.RuneError || r == '\uFEFF')
-	})
-}
-
-// printKey leaves words such as on plain: they are keys of the format, and no reader takes them for
-// anything else here.
-func printKey(key string) string {
-	switch key {
-	case "on", "off", "yes", "no", "y", "n":
-		return key
-	}
-	return printText(key, true)
-}
-
-func printScalar(v any, top bool) string {
-	switch v := v.(type) {
-	case nil:
-		return "null"
-	case string:
-		return printText(v, !top)
-	case float64:
-		s := strconv.FormatFloat(v, 'f', -1, 64)
-		if len(s) > 24 {
-			s = strconv.FormatFloat(v, 'e', -1, 64)
-		}
-		return s
-	}
-	return fmt.Sprint(v)
-}
-
-// printText is a text without quotes where it reads the same without them.
-func printText(s string, inFlow bool) string {
-	if plainSafe(s, inFlow) {
-		return s
-	}
-	return quoteText(s)
-}
-
-const plainStart = "-?:,[]{}#&*!|>'\"%@`=<"
-
-func plainSafe(s string, inFlow bool) bool {
-	if s == "" || s != strings.TrimSpace(s) || !printable(s) || strings.ContainsAny(s, "\n\t") ||
-		strings.Contains(s, ": ") || strings.HasSuffix(s, ":") || strings.Contains(s, " #") || strings.Contains(s, "---") {
-		return false
-	}
-	if strings.ContainsRune(plainStart, rune(s[0])) || strings.ContainsAny(s, "\"'\\") && inFlow {
-		return false
-	}
-	if inFlow && strings.ContainsAny(s, ",[]{}:#") {
-		return false
-	}
-	if strings.Contains(s, "${") || strings.Contains(s, "{{") {
-		return false // quoted, so that nobody wonders
-	}
-	switch strings.ToLower(s) {
-	case "yes", "no", "on", "off", "y", "n", "true", "false", "null", "~", ".nan", ".inf":
-		return false
-	}
-	c := s[0]
-	if c >= '0' && c <= '9' || c == '+' || c == '.' {
-		return plainNumberLike(s)
-	}
-	return true
-}
-
-// plainNumberLike says whether a text that begins like a number still reads as a text: 200ms..5s does,
-// 4711, 1e3 and 2024-01-01 do not or look as if.
-func plainNumberLike(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsLetter(r) && !strings.ContainsRune("xXoObBeE_abcdefABCDEF", r)
-	})
-}
-
-func quoteText(s string) string {
-	var out strings.Builder
-	out.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			out.WriteByte('\\')
-			out.WriteRune(r)
-		case r == '\n':
-			out.WriteString(`\n`)
-		case r == '\t':
-			out.WriteString(`\t`)
-		case r == '\r':
-			out.WriteString(`\r`)
-		case unicode.IsPrint(r) && r != '\uFEFF':
-			out.WriteRune(r)
-		case r < 0x100:
-			fmt.Fprintf(&out, `\x%02x`, r)
-		case r < 0x10000:
-			fmt.Fprintf(&out, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&out, `\U%08x`, r)
-		}
-	}
-	out.WriteByte('"')
-	return out.String()
 }
 
 // nodeOf makes nodes for a value that has no source; small collections are written on one line.

@@ -154,7 +154,7 @@ func (a *author) file(v any) string {
 	return out.String()
 }
 
-var sampleTexts = rapid.SampledFrom([]string{"a", "b c", "yes", "null", "4711", "3s", "- x", "x: y", "# no", "é", "", " lead", "trail ",
+var sampleTexts = rapid.SampledFrom([]string{"a", "b c", "yes", "null", "4711", "3s", "5xx", "1_000", "12:30", "0o17", "1.", ".5", "+1", "1e3x", "- x", "x: y", "# no", "é", "", " lead", "trail ",
 	"200ms..5s", "${input.a}", "{{x}}", "it's", `say "x"`, "a\nb", "a\n\n b\n", "*", "&x", "!t", "[x", "{y", "x, y", "on", "~", "1e3", "0x1f",
 	"2024-01-01", "tab\there", "|", ">", "%", "@a", "`", "\u00a0", "a #b", "a#b", "?", "x?", ":", "a:", "\\", "日本", "=", "<<", "---", "a --- b"})
 

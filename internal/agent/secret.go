@@ -10,21 +10,22 @@ import (
 
 // secretForms are the shapes of keys that well-known services give out.
 var secretForms = []struct {
-	what string
-	form *regexp.Regexp
+	what  string
+	holds string // a cheap test before the form
+	form  *regexp.Regexp
 }{
-	{"an Anthropic key", regexp.MustCompile(`\bsk-ant-[A-Za-z0-9_-]{16,}`)},
-	{"an OpenAI key", regexp.MustCompile(`\bsk-(proj-|svcacct-)?[A-Za-z0-9_-]{20,}`)},
-	{"a GitHub token", regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})`)},
-	{"a GitLab token", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20,}`)},
-	{"a Slack token", regexp.MustCompile(`\bxox[abposr]-[A-Za-z0-9-]{10,}`)},
-	{"an AWS key id", regexp.MustCompile(`\b(AKIA|ASIA)[A-Z0-9]{16}\b`)},
-	{"a Google key", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
-	{"a Hugging Face token", regexp.MustCompile(`\bhf_[A-Za-z0-9]{30,}`)},
-	{"a Stripe key", regexp.MustCompile(`\b[sr]k_(live|test)_[A-Za-z0-9]{16,}`)},
-	{"a private key", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)},
-	{"a signed token", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`)},
-	{"a password in a URL", regexp.MustCompile(`\b[a-z][a-z0-9+.-]*://[^/\s:@"'${}]+:[^/\s@"'${}]{3,}@`)},
+	{"an Anthropic key", "sk-ant-", regexp.MustCompile(`\bsk-ant-[A-Za-z0-9_-]{16,}`)},
+	{"an OpenAI key", "sk-", regexp.MustCompile(`\bsk-(proj-|svcacct-)?[A-Za-z0-9_-]{20,}`)},
+	{"a GitHub token", "gh", regexp.MustCompile(`\b(gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})`)},
+	{"a GitLab token", "glpat-", regexp.MustCompile(`\bglpat-[A-Za-z0-9_-]{20,}`)},
+	{"a Slack token", "xox", regexp.MustCompile(`\bxox[abposr]-[A-Za-z0-9-]{10,}`)},
+	{"an AWS key id", "IA", regexp.MustCompile(`\b(AKIA|ASIA)[A-Z0-9]{16}\b`)},
+	{"a Google key", "AIza", regexp.MustCompile(`\bAIza[0-9A-Za-z_-]{35}`)},
+	{"a Hugging Face token", "hf_", regexp.MustCompile(`\bhf_[A-Za-z0-9]{30,}`)},
+	{"a Stripe key", "k_", regexp.MustCompile(`\b[sr]k_(live|test)_[A-Za-z0-9]{16,}`)},
+	{"a private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`)},
+	{"a signed token", "eyJ", regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}`)},
+	{"a password in a URL", "://", regexp.MustCompile(`\b[a-z][a-z0-9+.-]*://[^/\s:@"'${}]+:[^/\s@"'${}]{3,}@`)},
 }
 
 const secretHint = "write secret://NAME or ${env.NAME} in its place; a key that was in git must be revoked"
@@ -40,6 +41,9 @@ func findSecrets(files op.Dir) []Problem {
 		}
 		for i, line := range strings.Split(normalText(content), "\n") {
 			for _, s := range secretForms {
+				if !strings.Contains(line, s.holds) {
+					continue
+				}
 				at := s.form.FindStringIndex(line)
 				if at == nil {
 					continue

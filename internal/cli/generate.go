@@ -181,7 +181,7 @@ func (s *shell) gather(cmd *cobra.Command, o op.Op, flags map[string]*flagValue,
 				words = flags[f.Name].values
 			}
 		case op.PkgDir:
-			if err := s.gatherPackage(g, f); err != nil {
+			if err := s.gatherPackage(cmd, g, f); err != nil {
 				return nil, err
 			}
 			continue
@@ -217,10 +217,10 @@ func missing(cmd *cobra.Command, f op.Field) error {
 	return e.WithHint("%s --help", cmd.CommandPath())
 }
 
-func (s *shell) gatherPackage(g *gathering, f op.Field) error {
+func (s *shell) gatherPackage(cmd *cobra.Command, g *gathering, f op.Field) error {
 	root, err := s.packageRoot()
 	if err != nil {
-		if f.Required {
+		if f.Required || cmd.Flags().Changed("dir") {
 			return err
 		}
 		return nil

@@ -169,7 +169,9 @@ func (d *desk) Ops() []op.Op {
 	show.Method, show.Path = "GET", "/api/v1/items/{item}"
 	check := meta("package.check", "check", 1)
 	check.Local = true
+	start := meta("run.start", "run", 3)
 	return append([]op.Op{
+		op.WithEventText(op.Stream(start, answer), func(w io.Writer, e *word) { fmt.Fprint(w, e.Text) }),
 		op.WithText(op.New(check, checkPackage), func(w io.Writer, out *checkOut) { fmt.Fprintf(w, "%d files\n", out.Count) }),
 		op.WithText(op.New(meta("note.add", "note", 3), addNote), func(w io.Writer, out *noteOut) { fmt.Fprintln(w, out.Text) }),
 		op.New(list, listItems),
@@ -220,6 +222,40 @@ func checkPackage(_ context.Context, in *checkIn) (*checkOut, error) {
 	return &checkOut{Count: len(in.Files), Files: op.Dir{"flywheel.lock": []byte("locked\n")}}, nil
 }
 
+type messageIn struct {
+	Message string `json:"message" cli:"rest"`
+	Session string `json:"session,omitempty"`
+	Source  string `json:"source,omitempty" cli:"-"`
+	Agent   string `json:"agent,omitempty" doc:"A released agent"`
+	Dir     op.Dir `json:"dir,omitempty" cli:"dir"`
+}
+
+type word struct {
+	Text string `json:"text"`
+}
+
+type runOut struct {
+	ID       string            `json:"id"`
+	Status   string            `json:"status"`
+	Streamed bool              `json:"streamed,omitempty"`
+	Output   map[string]string `json:"output"`
+}
+
+// answer streams what begins with a capital, and answers everything else at the end.
+func answer(_ context.Context, in *messageIn, emit func(word)) (*runOut, error) {
+	text := fmt.Sprintf("%s %s %s %d\n", in.Message, in.Source, in.Session[:4], len(in.Dir))
+	switch {
+	case in.Message == "fail":
+		return nil, fault.New(fault.Unavailable, "model.none", "no model is reachable").WithHint("flywheel doctor")
+	case in.Message == strings.ToLower(in.Message):
+		return &runOut{ID: "run_1", Status: "succeeded", Output: map[string]string{"reply": strings.TrimSpace(text)}}, nil
+	}
+	for _, part := range strings.SplitAfter(text, " ") {
+		emit(word{part})
+	}
+	return &runOut{ID: "run_1", Status: "succeeded", Streamed: true}, nil
+}
+
 func (d *desk) count(ctx context.Context, in *countIn, emit func(tick)) (*countOut, error) {
 	for i := 1; i <= min(in.To, 5); i++ {
 		emit(tick{i})
@@ -239,6 +275,8 @@ type run struct {
 	dir     string
 	env     []string
 	signals chan os.Signal
+	stdin   string
+	tty     bool
 	stdout  syncBuffer
 	stderr  syncBuffer
 }
@@ -255,7 +293,7 @@ func (r *run) again() *run {
 func (r *run) do(args ...string) int {
 	return cli.Main(context.Background(), cli.Process{
 		Args: args, Env: append([]string{"FLYWHEEL_HOME=" + r.home}, r.env...), Dir: r.dir, PID: 4242,
-		Stdin: strings.NewReader(""), Stdout: &r.stdout, Stderr: &r.stderr, Signals: r.signals,
+		StdinTTY: r.tty, StdoutTTY: r.tty, StderrTTY: r.tty, Stdin: strings.NewReader(r.stdin), Stdout: &r.stdout, Stderr: &r.stderr, Signals: r.signals,
 	}, r.app)
 }
 

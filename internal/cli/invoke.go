@@ -89,7 +89,7 @@ func (s *shell) showEvent(o op.Op, event json.RawMessage) error {
 	if s.json {
 		return nil
 	}
-	w := s.Stdout
+	w := s.out()
 	if o.Meta().Progress {
 		if !s.StderrTTY {
 			return nil
@@ -107,11 +107,10 @@ func (s *shell) show(o op.Op, in *input, result json.RawMessage) error {
 		return err
 	}
 	if s.json {
-		var v any = result
-		s.printJSON(v)
+		s.printJSON(result)
 		return s.quiet(o.Failure(result))
 	}
-	rendered, err := o.RenderResult(s.Stdout, result)
+	rendered, err := o.RenderResult(s.out(), result)
 	if err != nil {
 		return err
 	}

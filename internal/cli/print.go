@@ -7,6 +7,7 @@ import (
 	"io"
 	"sort"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"flywheel/internal/platform/fault"
@@ -26,9 +27,35 @@ func (s *shell) paint(tty bool, code, text string) string {
 	return code + text + "\x1b[0m"
 }
 
+// out is where texts of operations go. What models, tools and users said must not move the cursor of a
+// terminal or colour it, so control characters are dropped there.
+func (s *shell) out() io.Writer {
+	if !s.StdoutTTY {
+		return s.Stdout
+	}
+	return harmless{s.Stdout}
+}
+
+type harmless struct{ w io.Writer }
+
+// Write passes everything but control characters.
+func (h harmless) Write(p []byte) (int, error) {
+	_, err := io.WriteString(h.w, printable(string(p)))
+	return len(p), err
+}
+
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 // note tells a person something on the side.
 func (s *shell) note(text string) {
-	_, _ = fmt.Fprintln(s.Stderr, s.paint(s.StderrTTY, dim, "note: "+text))
+	_, _ = fmt.Fprintln(s.Stderr, s.paint(s.StderrTTY, dim, "note: "+printable(text)))
 }
 
 func (s *shell) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.Stdout, format, args...) }
@@ -41,20 +68,20 @@ func (s *shell) table(rows [][]string) {
 
 func (s *shell) printError(f failure) {
 	var b strings.Builder
-	b.WriteString(s.paint(s.StderrTTY, red, "error:") + " " + f.fault.Message + "\n")
+	b.WriteString(s.paint(s.StderrTTY, red, "error:") + " " + printable(f.fault.Message) + "\n")
 	if f.fault.Hint != "" {
-		b.WriteString("  hint: " + f.fault.Hint + "\n")
+		b.WriteString("  hint: " + printable(f.fault.Hint) + "\n")
 	}
 	if f.fault.Kind == fault.Internal && f.requestID != "" {
 		b.WriteString("  request: " + f.requestID + " (the log of the server says more)\n")
 	}
 	if len(f.fault.Fields) > 1 || len(f.fault.Fields) == 1 && !strings.Contains(f.fault.Message, f.fault.Fields[0].Message) {
 		for _, x := range f.fault.Fields {
-			b.WriteString(strings.TrimPrefix(x.Path+": ", ": ") + strings.TrimPrefix(x.Code+" ", " ") + x.Message)
+			line := strings.TrimPrefix(x.Path+": ", ": ") + strings.TrimPrefix(x.Code+" ", " ") + x.Message
 			if x.Hint != "" {
-				b.WriteString(" (" + x.Hint + ")")
+				line += " (" + x.Hint + ")"
 			}
-			b.WriteByte('\n')
+			b.WriteString(printable(line) + "\n")
 		}
 	}
 	_, _ = io.WriteString(s.Stderr, b.String())
@@ -96,12 +123,12 @@ func (s *shell) printAny(body []byte) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if err := dec.Decode(&v); err != nil {
-		_, _ = s.Stdout.Write(append(body, '\n'))
+		_, _ = s.out().Write(append(body, '\n'))
 		return
 	}
 	var b strings.Builder
 	writeAny(&b, v, "")
-	_, _ = io.WriteString(s.Stdout, b.String())
+	_, _ = io.WriteString(s.out(), b.String())
 }
 
 func writeAny(b *strings.Builder, v any, indent string) {

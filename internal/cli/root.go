@@ -40,6 +40,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(s.initCommand(), s.upCommand(), s.versionCommand(), s.configCommand(), s.completionCommand())
 	s.generate(root)
+	s.addChat(root)
 	root.SetHelpCommand(s.helpCommand(root))
 	inherited := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {

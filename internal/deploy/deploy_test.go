@@ -161,7 +161,7 @@ func (h *home) release(dir op.Dir) *release.Release {
 
 func (h *home) deploy(ref string, share float64) {
 	h.t.Helper()
-	_, _, err := h.svc.Deploy(context.Background(), deploy.DeployRequest{MoveRequest: release.MoveRequest{Channel: "prod", Release: ref, Share: share, Who: "ann"}})
+	_, _, err := h.svc.Deploy(context.Background(), deploy.Request{MoveRequest: release.MoveRequest{Channel: "prod", Release: ref, Share: share, Who: "ann"}})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestTheEnvironmentIsCheckedAndKept(t *testing.T) {
 	needy := files("First.")
 	needy["flywheel.yaml"] = []byte(strings.Replace(string(needy["flywheel.yaml"]), `default: "http://localhost"`, "required: true", 1))
 	h.release(needy)
-	req := deploy.DeployRequest{MoveRequest: release.MoveRequest{Channel: "prod", Who: "ann"}}
+	req := deploy.Request{MoveRequest: release.MoveRequest{Channel: "prod", Who: "ann"}}
 	_, _, err := h.svc.Deploy(ctx, req)
 	wantCode(t, err, "deploy.env")
 	req.Env = map[string]string{"CARD_URL": "x"}

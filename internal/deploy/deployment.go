@@ -42,8 +42,8 @@ type Deployment struct {
 	Env []string `json:"env,omitempty"`
 }
 
-// DeployRequest asks for a release on a channel.
-type DeployRequest struct {
+// Request asks for a release on a channel.
+type Request struct {
 	release.MoveRequest
 	// Env are values that replace those of the same name; the others stay.
 	Env map[string]string
@@ -51,7 +51,7 @@ type DeployRequest struct {
 
 // Deploy moves the channel and keeps the environment. The package must get every value that it requires;
 // code deploy.env when it does not.
-func (s *Service) Deploy(ctx context.Context, req DeployRequest) (*Deployment, *release.Move, error) {
+func (s *Service) Deploy(ctx context.Context, req Request) (*Deployment, *release.Move, error) {
 	r, err := s.deps.Releases.Get(ctx, req.Agent, req.Release)
 	if err != nil {
 		return nil, nil, err
@@ -90,7 +90,7 @@ func (s *Service) Deploy(ctx context.Context, req DeployRequest) (*Deployment, *
 	return deployment(c, env), m, nil
 }
 
-func (s *Service) checkEnv(pkg *spec.Package, env map[string]string, req DeployRequest) error {
+func (s *Service) checkEnv(pkg *spec.Package, env map[string]string, req Request) error {
 	known := slices.Sorted(maps.Keys(pkg.Env))
 	for name := range req.Env {
 		if _, ok := pkg.Env[name]; !ok {

@@ -360,6 +360,10 @@ func TestWithoutASessionEarlierMessagesAreTheHistory(t *testing.T) {
 	if diff := cmp.Diff(want, got.History); diff != "" || got.Message != "freeze it" {
 		t.Errorf("message %q, history:\n%s", got.Message, diff)
 	}
+	messages := h.model.requests[len(h.model.requests)-1].Messages
+	if n := len(messages); n != 4 || messages[1].Content != "my card is 4711" || messages[2].Content != "And?" || messages[3].Content != "freeze it" {
+		t.Errorf("the model saw %+v", messages)
+	}
 	if dropped := a.header.Get(deploy.HeaderDropped); dropped != "messages.system, temperature, tools" {
 		t.Errorf("dropped: %q", dropped)
 	}

@@ -54,7 +54,7 @@ func (s *Service) deployOp() op.Op {
 		if err != nil {
 			return nil, err
 		}
-		d, m, err := s.Deploy(ctx, DeployRequest{Env: env, MoveRequest: release.MoveRequest{
+		d, m, err := s.Deploy(ctx, Request{Env: env, MoveRequest: release.MoveRequest{
 			Agent: in.Agent, Channel: in.Channel, Release: in.Release, Share: share, Who: op.Actor(ctx), Why: in.Why,
 		}})
 		return &moveOut{Deployment: d, Move: m}, err

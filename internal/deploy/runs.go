@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/run"
@@ -23,8 +24,8 @@ func (r Runs) Start(ctx context.Context, req StartRequest) (string, func() (Resu
 	start := run.StartRequest{
 		Identity: req.Identity, Release: string(req.Release), Channel: req.Channel, Source: req.Source, Session: req.Session,
 		Input: run.Input{Message: req.Message, Fields: req.Fields}, Env: req.Env,
+		History: req.History,
 	}
-	setHistory(&start, req.History)
 	if req.OnText != nil {
 		program, err := r.Service.Program(ctx, req.Identity)
 		if err != nil {
@@ -71,7 +72,7 @@ func speakers(pkg *spec.Package) func(node string) bool {
 		a := pkg.Agents[agent]
 		return a != nil && len(a.Output) == 0
 	}
-	kind, name := cutEntry(pkg.Entry)
+	kind, name, _ := strings.Cut(pkg.Entry, "/")
 	flow := pkg.Flows[name]
 	if kind != "flows" || flow == nil {
 		plain := prose(name)

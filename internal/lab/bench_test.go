@@ -13,6 +13,7 @@ import (
 // user message that takes six model answers and five tool calls, or with six user messages that each take
 // two model answers and a tool call.
 func sixTurns(b *testing.B, userTurns bool) op.Dir {
+	b.Helper()
 	dir := desk(b, "main: test/gold", "main: scripted/desk")
 	dir["models/desk.script.yaml"] = []byte(`name: desk
 rules:

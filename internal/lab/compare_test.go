@@ -13,8 +13,9 @@ import (
 )
 
 // crowd is the desk with many families of one scenario each.
-func crowd(t testing.TB, n int, replace ...string) op.Dir {
-	dir := desk(t, append(replace, "in_audit: [stolen], in_dev: [freeze a lost card, turns, in a taxi]", "in_dev: [turns]")...)
+func crowd(tb testing.TB, n int, replace ...string) op.Dir {
+	tb.Helper()
+	dir := desk(tb, append(replace, "in_audit: [stolen], in_dev: [freeze a lost card, turns, in a taxi]", "in_dev: [turns]")...)
 	var rows strings.Builder
 	for i := range n {
 		fmt.Fprintf(&rows, `{"name": "case %03d", "family": "case %03d", "says": "I am ada, case %d, lost it", "tags": ["even%v"]}`+"\n", i, i, i, i%2 == 0)

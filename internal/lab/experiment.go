@@ -100,12 +100,19 @@ func (s *Service) finish(ctx context.Context, e *Experiment, report any) error {
 	return nil
 }
 
-// Recover marks experiments that an earlier process left running as partial; the same request continues
-// them. Call it when the home is opened.
+// maxTapedKept is how many answers the tape keeps in the database.
+const maxTapedKept = 200_000
+
+// Recover marks experiments that an earlier process left running as partial, so that the same request
+// continues them, and forgets the oldest taped answers beyond a limit. Call it when the home is opened.
 func (s *Service) Recover(ctx context.Context) error {
 	return s.deps.DB.Write(ctx, func(tx *db.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE lab_experiments SET status = $1, why = $2, ended_at = $3 WHERE status = $4`,
 			StatusPartial, "the process that ran it ended; the same command continues it", db.FormatTime(s.deps.Clock.Now()), StatusRunning)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `DELETE FROM lab_tape WHERE at < (SELECT at FROM lab_tape ORDER BY at DESC LIMIT 1 OFFSET $1)`, maxTapedKept)
 		return err
 	})
 }

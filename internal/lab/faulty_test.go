@@ -118,6 +118,7 @@ func TestAnEffectHappensOnceUnderRetries(t *testing.T) {
 
 // eventful expects exactly one event although the first attempt of the freeze ends badly.
 func eventful(t *testing.T, do, policy string) op.Dir {
+	t.Helper()
 	return desk(t, "faults: [{tool: cards.freeze, on: 1, do: timeout}]\n    expect: {never_claims: [cards.freeze], state: {}}",
 		fmt.Sprintf("faults: [{tool: cards.freeze, on: 1, do: %s}]\n    expect: {state: {cards.4711.status: frozen, cards.4711.events: [frozen]}}", do),
 		"    timeout: 3s\n", policy)

@@ -112,8 +112,8 @@ func (b *brain) answer(way, who string, lost bool, since []model.Message) model.
 }
 
 // desk is the package of testdata/card-desk with some texts replaced: pairs of old and new.
-func desk(t testing.TB, replace ...string) op.Dir {
-	t.Helper()
+func desk(tb testing.TB, replace ...string) op.Dir {
+	tb.Helper()
 	files := op.Dir{}
 	root := filepath.Join("testdata", "card-desk")
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -126,7 +126,7 @@ func desk(t testing.TB, replace ...string) op.Dir {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return files
 }
@@ -138,24 +138,24 @@ type bench struct {
 	db    *db.DB
 }
 
-func open(t testing.TB, dir string) *bench {
-	t.Helper()
+func open(tb testing.TB, dir string) *bench {
+	tb.Helper()
 	ctx := context.Background()
 	d, err := db.Open(ctx, filepath.Join(dir, "home.db"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = d.Close() })
+	tb.Cleanup(func() { _ = d.Close() })
 	if err := db.Migrate(ctx, d, Migrations); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	blobs, err := blob.OpenFiles(filepath.Join(dir, "cas"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b := &brain{}
 	s := New(Deps{DB: d, Blobs: blobs, Clock: clock.Real(), Model: b, Log: slog.New(slog.DiscardHandler)})
-	return &bench{Service: s, t: t, model: b, db: d}
+	return &bench{Service: s, t: tb, model: b, db: d}
 }
 
 // draft stores a package and gives a request for its suite.
@@ -177,14 +177,14 @@ func (b *bench) test(req Request) *Report {
 	return r
 }
 
-func scenario(t testing.TB, r *Report, name string) ScenarioTally {
-	t.Helper()
+func scenario(tb testing.TB, r *Report, name string) ScenarioTally {
+	tb.Helper()
 	for _, s := range r.Scenarios {
 		if s.Name == name {
 			return s
 		}
 	}
-	t.Fatalf("no scenario %q in the report", name)
+	tb.Fatalf("no scenario %q in the report", name)
 	return ScenarioTally{}
 }
 
@@ -265,6 +265,7 @@ func TestStepsAndTimeAreLimited(t *testing.T) {
 func TestSameSeedGivesTheSameDeterministicParts(t *testing.T) {
 	t.Parallel()
 	noisy := func(t *testing.T) op.Dir {
+		t.Helper()
 		return desk(t, "faults: [{tool: cards.freeze, on: 1, do: timeout}]", "faults: [{tool: cards.*, probability: 0.4, do: {status: 503}}]")
 	}
 	one, two := open(t, t.TempDir()), open(t, t.TempDir())
@@ -440,6 +441,30 @@ func TestAToolWithoutMockIsAnErrorWithAHint(t *testing.T) {
 	_, err := b.Test(context.Background(), req, nil)
 	if f := fault.From(err); f.Code != "lab.no_mock" || !strings.Contains(f.Hint, "mock:") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A mistake of the model is the agent's failure: it must count.
+func TestAMalformedAnswerIsAFailureNotAnError(t *testing.T) {
+	t.Parallel()
+	b := open(t, t.TempDir())
+	b.model.before = func(int64) error { return fault.New(fault.Invalid, "model.malformed", "no JSON") }
+	r := b.test(b.draft(desk(t)))
+	if r.Total.Errors != 0 || r.Total.Passed != 0 || r.Total.Trials != 12 || r.Failing[0].Check != "ended" {
+		t.Errorf("%+v %+v", r.Total, r.Failing)
+	}
+}
+
+// Nobody sits at the other side of a human node: the question times out and the flow goes on.
+func TestAQuestionToAPersonTimesOut(t *testing.T) {
+	t.Parallel()
+	b := open(t, t.TempDir())
+	files := desk(t, "entry: agents/desk", "entry: flows/asking")
+	files["flows/asking.flow.yaml"] = []byte("flow: asking\nin: {message: string}\nnodes:\n  ask: {human: {ask: \"May I?\", timeout: 1h, else: desk}, next: refused}\n" +
+		"  refused: {end: {reply: \"no\"}}\n  desk: {agent: desk, in: {message: \"${input.message}\"}, next: answer}\n  answer: {end: {reply: \"${desk.out.text}\"}}\n")
+	r := b.test(b.draft(files))
+	if r.Total.Passed != 12 {
+		t.Errorf("%d passed: %+v", r.Total.Passed, r.Scenarios[0])
 	}
 }
 

@@ -3,7 +3,6 @@ package lab
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"path"
@@ -258,23 +257,23 @@ func writeShown(w io.Writer, o *showOut) {
 	case o.Comparison != nil:
 		WriteComparison(w, o.Comparison)
 	default:
-		fmt.Fprintf(w, "%s is %s: %d of %d trials\n", o.Experiment.ID, o.Experiment.Status, o.Experiment.Done, o.Experiment.Total)
+		printf(w, "%s is %s: %d of %d trials\n", o.Experiment.ID, o.Experiment.Status, o.Experiment.Done, o.Experiment.Total)
 	}
 }
 
 func writeExperiments(w io.Writer, o *listOut) {
 	if len(o.Experiments) == 0 {
-		fmt.Fprintln(w, "no experiments yet: flywheel test")
+		printf(w, "no experiments yet: flywheel test\n")
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tw, "EXPERIMENT\tKIND\tPACKAGE\tSUITE\tSPLIT\tSTATUS\tPASSED\tWHEN")
+	printf(tw, "EXPERIMENT\tKIND\tPACKAGE\tSUITE\tSPLIT\tSTATUS\tPASSED\tWHEN\n")
 	for _, e := range o.Experiments {
 		what := e.Package + " " + e.Identity.Short()
 		if e.Candidate != "" {
 			what = e.Package + " " + e.Candidate.Short() + " against " + e.Identity.Short()
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%s\n", e.ID, e.Kind, what, e.Suite, e.Split, e.Status, e.Passed, e.Done,
+		printf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%s\n", e.ID, e.Kind, what, e.Suite, e.Split, e.Status, e.Passed, e.Done,
 			e.StartedAt.Local().Format("2006-01-02 15:04"))
 	}
 	_ = tw.Flush()
@@ -282,13 +281,13 @@ func writeExperiments(w io.Writer, o *listOut) {
 
 func writeLooks(w io.Writer, o *looksOut) {
 	if len(o.Looks) == 0 {
-		fmt.Fprintln(w, "nobody has used an audit split")
+		printf(w, "nobody has used an audit split\n")
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tw, "WHEN\tWHO\tWHY\tSUITE\tCANDIDATE\tBASE\tEXPERIMENT")
+	printf(tw, "WHEN\tWHO\tWHY\tSUITE\tCANDIDATE\tBASE\tEXPERIMENT\n")
 	for _, l := range o.Looks {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.At.Local().Format("2006-01-02 15:04"), l.Requester, l.Purpose, l.Suite,
+		printf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.At.Local().Format("2006-01-02 15:04"), l.Requester, l.Purpose, l.Suite,
 			l.Candidate.Short(), l.Base.Short(), l.Experiment)
 	}
 	_ = tw.Flush()

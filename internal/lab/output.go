@@ -70,8 +70,13 @@ func WriteJUnit(w io.Writer, r *Report) error {
 	suite.Tests, suite.Time = len(suite.Cases), seconds(total)
 	rate := r.Total.Rate
 	suite.Properties = []junitProperty{
-		{"identity", string(r.Identity)}, {"suite", string(r.SuiteID)}, {"split", r.Split}, {"seed", fmt.Sprint(r.Seed)},
-		{"models", strings.Join(r.Models, " ")}, {"status", r.Status}, {"experiment", r.Experiment},
+		{"identity", string(r.Identity)},
+		{"suite", string(r.SuiteID)},
+		{"split", r.Split},
+		{"seed", fmt.Sprint(r.Seed)},
+		{"models", strings.Join(r.Models, " ")},
+		{"status", r.Status},
+		{"experiment", r.Experiment},
 		{"pass_rate", fmt.Sprintf("%.4f [%.4f, %.4f]", rate.Rate, rate.Low, rate.High)},
 	}
 	out := junitSuites{

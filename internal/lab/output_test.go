@@ -13,6 +13,7 @@ import (
 )
 
 func liars(t *testing.T, b *bench) *Report {
+	t.Helper()
 	return b.test(b.draft(desk(t, "test/gold", "test/liar")))
 }
 

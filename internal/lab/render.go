@@ -11,6 +11,9 @@ import (
 	"flywheel/internal/lab/stat"
 )
 
+// printf writes to a terminal or a buffer, whose errors nobody can act on.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
 // Bar draws a rate with its interval: solid up to the lower bound, shaded to the upper one, a mark at the
 // rate.
 func Bar(i stat.Interval, width int) string {
@@ -34,15 +37,15 @@ func Bar(i stat.Interval, width int) string {
 
 // WriteText writes a report for the terminal, the worst first.
 func WriteText(w io.Writer, r *Report) {
-	fmt.Fprintf(w, "%s %s · suite %s · %s split · %d scenarios × %d · seed %d\n",
+	printf(w, "%s %s · suite %s · %s split · %d scenarios × %d · seed %d\n",
 		r.Package, r.Identity.Short(), r.Suite, r.Split, r.Total.Planned/max(1, r.Trials), r.Trials, r.Seed)
 	models := strings.Join(r.Models, ", ")
 	if r.Scripted {
 		models += " (scripted: says nothing about a real model)"
 	}
-	fmt.Fprintf(w, "model %s\n\n", models)
+	printf(w, "model %s\n\n", models)
 	if r.Status != StatusDone {
-		fmt.Fprintf(w, "PARTIAL: %s\n\n", r.Why)
+		printf(w, "PARTIAL: %s\n\n", r.Why)
 	}
 	writeTotals(w, r)
 	writeFailed(w, r)
@@ -51,33 +54,33 @@ func WriteText(w io.Writer, r *Report) {
 		writeGroups(w, "families, worst first", r.Families)
 	}
 	writeGroups(w, "tags", r.Tags)
-	fmt.Fprintf(w, "\nexperiment %s · deterministic part %s\n", r.Experiment, r.Deterministic.Short())
+	printf(w, "\nexperiment %s · deterministic part %s\n", r.Experiment, r.Deterministic.Short())
 }
 
 func writeTotals(w io.Writer, r *Report) {
 	t, u := r.Total, r.Total.Usage
-	fmt.Fprintf(w, "  passed    %s  %d of %d\n", Bar(t.Rate, 30), t.Passed, t.Trials)
+	printf(w, "  passed    %s  %d of %d\n", Bar(t.Rate, 30), t.Passed, t.Trials)
 	note := ""
 	if t.Rate.N < float64(t.Trials)-0.5 {
 		note = fmt.Sprintf(", clustered by family: %d trials count as %.0f", t.Trials, t.Rate.N)
 	}
-	fmt.Fprintf(w, "  rate      %.2f, 95%% interval %.2f to %.2f%s\n", t.Rate.Rate, t.Rate.Low, t.Rate.High, note)
+	printf(w, "  rate      %.2f, 95%% interval %.2f to %.2f%s\n", t.Rate.Rate, t.Rate.Low, t.Rate.High, note)
 	if t.K > 1 {
-		fmt.Fprintf(w, "  pass^%d    %.2f all of %d trials of a scenario pass · pass@%d %.2f\n", t.K, t.PassAll, t.K, t.K, t.PassAny)
+		printf(w, "  pass^%d    %.2f all of %d trials of a scenario pass · pass@%d %.2f\n", t.K, t.PassAll, t.K, t.K, t.PassAny)
 	}
 	if b := r.Baselines; b != nil {
-		fmt.Fprintf(w, "  right tool: agent %.2f · nearest neighbour %.2f · majority %.2f (%s; learned from %s)\n",
+		printf(w, "  right tool: agent %.2f · nearest neighbour %.2f · majority %.2f (%s; learned from %s)\n",
 			t.Action, b.Nearest, b.Majority, orNone(b.Label), b.TrainedOn)
 	}
 	if t.Errors > 0 {
-		fmt.Fprintf(w, "  errors    %d trials could not be judged\n", t.Errors)
+		printf(w, "  errors    %d trials could not be judged\n", t.Errors)
 	}
 	n := max(1, t.Trials)
-	fmt.Fprintf(w, "  per trial %.1f model calls%s · %d tokens in, %d out · $%.6f · %s compute\n", float64(u.Calls)/float64(n),
+	printf(w, "  per trial %.1f model calls%s · %d tokens in, %d out · $%.6f · %s compute\n", float64(u.Calls)/float64(n),
 		tapedNote(u), u.In/n, u.Out/n, float64(u.Cost)/1e9/float64(n), brief(u.Compute/time.Duration(n)))
-	fmt.Fprintf(w, "  latency   p50 %s · p95 %s (model time and virtual tool time)\n", brief(t.Latency.P50), brief(t.Latency.P95))
+	printf(w, "  latency   p50 %s · p95 %s (model time and virtual tool time)\n", brief(t.Latency.P50), brief(t.Latency.P95))
 	if len(r.SafetyFail) > 0 {
-		fmt.Fprintf(w, "  SAFETY    failed: %s\n", strings.Join(r.SafetyFail, "; "))
+		printf(w, "  SAFETY    failed: %s\n", strings.Join(r.SafetyFail, "; "))
 	}
 }
 
@@ -100,18 +103,18 @@ func writeFailed(w io.Writer, r *Report) {
 	if len(failed) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nfailing, worst first\n")
+	printf(w, "\nfailing, worst first\n")
 	for i, s := range failed {
 		if i == 15 {
-			fmt.Fprintf(w, "  … %d more; --json has all\n", len(failed)-i)
+			printf(w, "  … %d more; --json has all\n", len(failed)-i)
 			break
 		}
-		fmt.Fprintf(w, "  %d/%d  %s\n       %s\n       flywheel trial %s\n", s.Passed, s.Trials, s.Name, s.Reason, s.Trial)
+		printf(w, "  %d/%d  %s\n       %s\n       flywheel trial %s\n", s.Passed, s.Trials, s.Name, s.Reason, s.Trial)
 	}
-	fmt.Fprintf(w, "\nchecks that failed\n")
+	printf(w, "\nchecks that failed\n")
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, c := range r.Failing {
-		fmt.Fprintf(tw, "  %s\t%d\t%s\n", c.Check, c.Count, c.Example)
+		printf(tw, "  %s\t%d\t%s\n", c.Check, c.Count, c.Example)
 	}
 	_ = tw.Flush()
 }
@@ -124,14 +127,14 @@ func writeTools(w io.Writer, tools []ToolTally) {
 	if !failed {
 		return
 	}
-	fmt.Fprintf(w, "\ntools\n")
+	printf(w, "\ntools\n")
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, t := range tools {
 		var classes []string
 		for _, c := range keysOf(t.Classes) {
 			classes = append(classes, fmt.Sprintf("%s %d", c, t.Classes[c]))
 		}
-		fmt.Fprintf(tw, "  %s\t%d of %d calls failed\t%d of %d attempts\t%s\n", t.Tool, t.Failed, t.Calls, t.Missed, t.Attempts, strings.Join(classes, ", "))
+		printf(tw, "  %s\t%d of %d calls failed\t%d of %d attempts\t%s\n", t.Tool, t.Failed, t.Calls, t.Missed, t.Attempts, strings.Join(classes, ", "))
 	}
 	_ = tw.Flush()
 }
@@ -140,37 +143,37 @@ func writeGroups(w io.Writer, title string, list []GroupTally) {
 	if len(list) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%s\n", title)
+	printf(w, "\n%s\n", title)
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for i, g := range list {
 		if i == 10 {
-			fmt.Fprintf(tw, "  … %d more\n", len(list)-i)
+			printf(tw, "  … %d more\n", len(list)-i)
 			break
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%d/%d\t%.2f [%.2f, %.2f]\n", g.Name, Bar(g.Rate, 16), g.Passed, g.Trials, g.Rate.Rate, g.Rate.Low, g.Rate.High)
+		printf(tw, "  %s\t%s\t%d/%d\t%.2f [%.2f, %.2f]\n", g.Name, Bar(g.Rate, 16), g.Passed, g.Trials, g.Rate.Rate, g.Rate.Low, g.Rate.High)
 	}
 	_ = tw.Flush()
 }
 
 // WriteComparison writes a comparison for the terminal.
 func WriteComparison(w io.Writer, c *Comparison) {
-	fmt.Fprintf(w, "%s against %s · suite %s · %s split · %d of %d scenarios × %d, paired · seed %d\n",
+	printf(w, "%s against %s · suite %s · %s split · %d of %d scenarios × %d, paired · seed %d\n",
 		c.CandID.Short(), c.BaseID.Short(), c.Suite, c.Split, c.Scenarios, c.Planned, c.Trials, c.Seed)
 	if c.Status != StatusDone {
-		fmt.Fprintf(w, "PARTIAL: %s\n", c.Why)
+		printf(w, "PARTIAL: %s\n", c.Why)
 	}
-	fmt.Fprintf(w, "\n  base       %s  %.2f\n  candidate  %s  %.2f\n", Bar(c.Base.Rate, 30), c.Base.Rate.Rate, Bar(c.Candidate.Rate, 30), c.Candidate.Rate.Rate)
-	fmt.Fprintf(w, "  difference %+.2f, 95%% interval %+.2f to %+.2f, clustered by family\n", c.Diff.Diff, c.Diff.Low, c.Diff.High)
+	printf(w, "\n  base       %s  %.2f\n  candidate  %s  %.2f\n", Bar(c.Base.Rate, 30), c.Base.Rate.Rate, Bar(c.Candidate.Rate, 30), c.Candidate.Rate.Rate)
+	printf(w, "  difference %+.2f, 95%% interval %+.2f to %+.2f, clustered by family\n", c.Diff.Diff, c.Diff.Low, c.Diff.High)
 	early := ""
 	if c.Stopped {
 		early = ", stopped early"
 	}
-	fmt.Fprintf(w, "  evidence   better in %d, worse in %d, equal in %d: e-value %.1f for, %.1f against; %.0f decides%s\n  verdict    %s\n",
+	printf(w, "  evidence   better in %d, worse in %d, equal in %d: e-value %.1f for, %.1f against; %.0f decides%s\n  verdict    %s\n",
 		c.Better, c.Worse, c.Ties, c.Evidence, c.Against, c.Bound, early, c.Verdict)
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(tw, "\n  per trial\tbase\tcandidate\n")
+	printf(tw, "\n  per trial\tbase\tcandidate\n")
 	row := func(name string, of func(t Tally) string) {
-		fmt.Fprintf(tw, "  %s\t%s\t%s\n", name, of(c.Base), of(c.Candidate))
+		printf(tw, "  %s\t%s\t%s\n", name, of(c.Base), of(c.Candidate))
 	}
 	row("tool calls failed", func(t Tally) string { return fmt.Sprintf("%d of %d", t.Usage.Failed, t.Usage.Tools) })
 	row("tokens", func(t Tally) string { return fmt.Sprint((t.Usage.In + t.Usage.Out) / max(1, t.Trials)) })
@@ -180,19 +183,19 @@ func WriteComparison(w io.Writer, c *Comparison) {
 	row("latency p95", func(t Tally) string { return brief(t.Latency.P95) })
 	_ = tw.Flush()
 	if len(c.Safety) > 0 {
-		fmt.Fprintf(w, "\n  SAFETY: newly failed: %s\n", strings.Join(c.Safety, "; "))
+		printf(w, "\n  SAFETY: newly failed: %s\n", strings.Join(c.Safety, "; "))
 	}
 	if len(c.Discordant) > 0 {
-		fmt.Fprintf(w, "\nscenarios that differ (base → candidate)\n")
+		printf(w, "\nscenarios that differ (base → candidate)\n")
 	}
 	for i, d := range c.Discordant {
 		if i == 12 {
-			fmt.Fprintf(w, "  … %d more; --json has all\n", len(c.Discordant)-i)
+			printf(w, "  … %d more; --json has all\n", len(c.Discordant)-i)
 			break
 		}
-		fmt.Fprintf(w, "  %.2f → %.2f  %s\n               %s\n", d.Base, d.Candidate, d.Name, d.Reason)
+		printf(w, "  %.2f → %.2f  %s\n               %s\n", d.Base, d.Candidate, d.Name, d.Reason)
 	}
-	fmt.Fprintf(w, "\nexperiment %s\n", c.Experiment)
+	printf(w, "\nexperiment %s\n", c.Experiment)
 }
 
 // writeProgress is one line of progress.
@@ -209,44 +212,44 @@ func writeProgress(w io.Writer, p *Progress) {
 	if p.Errors > 0 {
 		errs = fmt.Sprintf(", %d errors", p.Errors)
 	}
-	fmt.Fprintf(w, "%d/%d trials · %d passed, %d failed%s%s%s\n", p.Done, p.Total, p.Passed, p.Failed, errs, evidence, left)
+	printf(w, "%d/%d trials · %d passed, %d failed%s%s%s\n", p.Done, p.Total, p.Passed, p.Failed, errs, evidence, left)
 }
 
 // WriteTrial writes a trial as a transcript.
 func WriteTrial(w io.Writer, t *Trial) {
-	fmt.Fprintf(w, "%s · %s · trial %d · seed %d · %s\n", t.Scenario, t.ID, t.Trial, t.Seed, t.Status)
+	printf(w, "%s · %s · trial %d · seed %d · %s\n", t.Scenario, t.ID, t.Trial, t.Seed, t.Status)
 	if t.Error != "" {
-		fmt.Fprintf(w, "could not be judged: %s\n", t.Error)
+		printf(w, "could not be judged: %s\n", t.Error)
 	}
 	for _, f := range t.Failed {
-		fmt.Fprintf(w, "✗ %s: %s\n", f.Check, f.Reason)
+		printf(w, "✗ %s: %s\n", f.Check, f.Reason)
 	}
 	turn := 0
 	for _, s := range t.Transcript {
 		if s.Turn != turn {
 			turn = s.Turn
-			fmt.Fprintf(w, "\nturn %d\n", turn)
+			printf(w, "\nturn %d\n", turn)
 		}
-		fmt.Fprintf(w, "  %7s  ", brief(s.At))
+		printf(w, "  %7s  ", brief(s.At))
 		switch s.Kind {
 		case "tool":
-			fmt.Fprintf(w, "%s %s → %s\n", s.Tool, s.Args, resultOf(s))
+			printf(w, "%s %s → %s\n", s.Tool, s.Args, resultOf(s))
 			for _, a := range s.Attempts {
-				fmt.Fprintf(w, "             %s %s in %s%s\n", a.Tool, orOK(a.Class), brief(a.For), waited(a.Waited))
+				printf(w, "             %s %s in %s%s\n", a.Tool, orOK(a.Class), brief(a.For), waited(a.Waited))
 			}
 		case "model":
-			fmt.Fprintf(w, "%s: %s", s.Node, s.Text)
+			printf(w, "%s: %s", s.Node, s.Text)
 			for _, c := range s.Asked {
-				fmt.Fprintf(w, " [%s %s]", c.Name, c.Args)
+				printf(w, " [%s %s]", c.Name, c.Args)
 			}
-			fmt.Fprintln(w)
+			printf(w, "\n")
 		case "failure":
-			fmt.Fprintf(w, "failed: %s %s\n", s.Class, s.Text)
+			printf(w, "failed: %s %s\n", s.Class, s.Text)
 		default:
-			fmt.Fprintf(w, "%s: %s\n", s.Kind, s.Text)
+			printf(w, "%s: %s\n", s.Kind, s.Text)
 		}
 	}
-	fmt.Fprintf(w, "\n%d steps · %d tokens in, %d out · tools %s (virtual) · model %s\n",
+	printf(w, "\n%d steps · %d tokens in, %d out · tools %s (virtual) · model %s\n",
 		t.Usage.Steps, t.Usage.In, t.Usage.Out, brief(t.ToolTime), brief(t.ModelTime))
 }
 

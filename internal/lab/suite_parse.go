@@ -240,7 +240,7 @@ func (p *parser) checkSides(root cursor) {
 		count[sideOf(s, sc.Family)]++
 	}
 	for _, side := range []string{SplitDev, SplitAudit} {
-		if count[side] == 0 && !(side == SplitDev && s.Dev == 0) {
+		if count[side] == 0 && (side == SplitAudit || s.Dev > 0) {
 			root.o.Warnf([]string{"split"}, "suite.empty_split", "no scenario falls into the %s split", side).Hint =
 				"write more families, or name some under in_" + side
 		}

@@ -273,10 +273,10 @@ func (p *parser) inherit() {
 }
 
 func (p *parser) resolve(d *draft) {
-	switch {
-	case d.state == 2:
+	switch d.state {
+	case 2:
 		return
-	case d.state == 1:
+	case 1:
 		d.at.sub("from", d.from).failHint("let one of them stand alone", "suite.cycle", "the scenario %q is its own ancestor", d.scenario.Name)
 		d.from = ""
 		return

@@ -20,7 +20,9 @@ func SuiteKind() agent.Kind {
 		if c.Package != nil {
 			tools = slices.Sorted(maps.Keys(c.Package.Tools))
 		}
-		parseSuite(c, c.Value, tools)
+		if s := parseSuite(c, c.Value, tools); s.Name != "" && s.Name != c.Name {
+			c.Warnf([]string{"suite"}, "suite.name", "the suite is called %q, its file %q", s.Name, c.Name).Hint = "commands find a suite by its file: give both one name"
+		}
 		return nil
 	}}
 }
@@ -118,7 +120,7 @@ func (r rowOrigin) Errorf(path []string, code, format string, args ...any) *agen
 	if len(path) > 0 {
 		prefix = strings.Join(path, ".") + ": "
 	}
-	return r.origin.FileErrorf(r.file, r.line, 1, code, "%s%s", prefix, fmt.Sprintf(format, args...))
+	return r.FileErrorf(r.file, r.line, 1, code, "%s%s", prefix, fmt.Sprintf(format, args...))
 }
 
 func (r rowOrigin) KeyErrorf(path []string, code, format string, args ...any) *agent.Problem {

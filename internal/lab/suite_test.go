@@ -101,6 +101,14 @@ func TestBrokenTablesAreReportedByFileAndLine(t *testing.T) {
 	}
 }
 
+func TestASuiteIsCalledAsItsFile(t *testing.T) {
+	t.Parallel()
+	got := problems(t, map[string]string{suiteFile: "suite: smog\nscenarios:\n  - {name: a, user: {says: x}}\n"})
+	if len(got) != 1 || !strings.Contains(got[0], suiteFile+":1:8: suite.name") {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestAllErrorsOfASuiteComeAtOnce(t *testing.T) {
 	t.Parallel()
 	got := problems(t, map[string]string{suiteFile: "suite: smoke\nscenarios:\n  - {name: a, user: {says: x}, world: b}\n  - {name: b, from: c}\n  - {nam: c}\ntrials: 0\n"})

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -65,18 +66,17 @@ func (t *Trial) Latency() time.Duration { return t.ToolTime + t.ModelTime }
 
 // Step is a line of a transcript.
 type Step struct {
-	Turn     int               `json:"turn"` // from 1
-	Kind     string            `json:"kind"` // user, model, tool, ask, reply, failure
-	Node     string            `json:"node,omitempty"`
-	Text     string            `json:"text,omitempty"`
-	Asked    []model.ToolCall  `json:"asked,omitempty"` // tool calls of a model's answer
-	Tool     string            `json:"tool,omitempty"`
-	Args     json.RawMessage   `json:"args,omitempty"`
-	Out      json.RawMessage   `json:"out,omitempty"`
-	Class    string            `json:"class,omitempty"`
-	Attempts []AttemptedCall   `json:"attempts,omitempty"` // only when there was more than a good one
-	At       time.Duration     `json:"at"`                 // virtual time since the trial began
-	Labels   map[string]string `json:"labels,omitempty"`
+	Turn     int              `json:"turn"` // from 1
+	Kind     string           `json:"kind"` // user, model, tool, ask, reply, failure
+	Node     string           `json:"node,omitempty"`
+	Text     string           `json:"text,omitempty"`
+	Asked    []model.ToolCall `json:"asked,omitempty"` // tool calls of a model's answer
+	Tool     string           `json:"tool,omitempty"`
+	Args     json.RawMessage  `json:"args,omitempty"`
+	Out      json.RawMessage  `json:"out,omitempty"`
+	Class    string           `json:"class,omitempty"`
+	Attempts []AttemptedCall  `json:"attempts,omitempty"` // only when there was more than a good one
+	At       time.Duration    `json:"at"`                 // virtual time since the trial began
 }
 
 // AttemptedCall is one try of a tool.
@@ -133,13 +133,8 @@ func (s *Service) runTrial(ctx context.Context, j job) (*Trial, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err == nil {
-			err = e.broken
-		}
-		if err != nil {
-			t.Status, t.Error, t.cause = Errored, err.Error(), err
-			e.fill(t)
-			return t, nil
+		if broken := cmp.Or(err, e.broken); broken != nil {
+			return e.unjudged(t, broken), nil
 		}
 		last = ended
 		t.Usage.Steps += ended.Steps
@@ -157,6 +152,13 @@ func (s *Service) runTrial(ctx context.Context, j job) (*Trial, error) {
 		t.Status = Failed
 	}
 	return t, nil
+}
+
+// unjudged is a trial that says nothing about the agent, and why.
+func (e *effects) unjudged(t *Trial, err error) *Trial {
+	t.Status, t.Error, t.cause = Errored, err.Error(), err
+	e.fill(t)
+	return t
 }
 
 // evidence is what the checks look at.

@@ -27,7 +27,7 @@ type Config struct {
 // LocalConfig is about the servers that Flywheel starts itself.
 type LocalConfig struct {
 	Context int `json:"context,omitempty"` // tokens; default 4096
-	Threads int `json:"threads,omitempty"` // default: one per processor
+	Threads int `json:"threads,omitempty"` // default: one per processor but one
 }
 
 // Provider is an OpenAI-compatible server that a person has configured; NAME/MODEL reaches it.
@@ -102,14 +102,13 @@ func (d dialect) settings(w *openai.Request, req Request, name string) {
 	}
 }
 
-// reasoning are OpenAI's models that sample in one way only.
+// reasoning are OpenAI's models that sample in one way only: the o series, and GPT from 5 on.
 func reasoning(name string) bool {
-	for _, prefix := range []string{"gpt-5", "o1", "o3", "o4"} {
-		if strings.HasPrefix(name, prefix) {
-			return !strings.HasPrefix(name, "gpt-5-chat")
-		}
+	if len(name) > 1 && name[0] == 'o' && name[1] >= '1' && name[1] <= '9' {
+		return true
 	}
-	return false
+	version, ok := strings.CutPrefix(name, "gpt-")
+	return ok && version != "" && version[0] >= '5' && version[0] <= '9' && !strings.Contains(version, "-chat")
 }
 
 func providers(c Config, getenv func(string) string) map[string]*provider {

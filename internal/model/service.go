@@ -49,6 +49,7 @@ type Service struct {
 	deps      Deps
 	providers map[string]*provider
 	local     *local.Supervisor
+	fixed     sync.Map // references of models that refuse a temperature
 
 	mu         sync.RWMutex
 	registered map[string]Chatter
@@ -159,7 +160,15 @@ func (s *Service) complete(ctx context.Context, t target, req Request, onDelta f
 	if err != nil {
 		return Response{}, err
 	}
+	if _, fixed := s.fixed.Load(t.ref); fixed {
+		x.wire.Temperature = nil
+	}
 	c, err := t.client.Complete(ctx, x.wire, x.chunk)
+	if x.wire.Temperature != nil && refusesTemperature(err) {
+		s.fixed.Store(t.ref, true)
+		x.wire.Temperature = nil
+		c, err = t.client.Complete(ctx, x.wire, x.chunk)
+	}
 	if err != nil {
 		return Response{Model: t.ref, Form: t.ability.Form}, err
 	}
@@ -173,6 +182,13 @@ func (s *Service) complete(ctx context.Context, t target, req Request, onDelta f
 	}
 	out.Message, out.Finish, err = x.answer(c)
 	return out, err
+}
+
+// refusesTemperature recognises a model that samples in one way only. Nothing has been answered then, and
+// the same request without the temperature will be.
+func refusesTemperature(err error) bool {
+	var f *fault.Error
+	return errors.As(err, &f) && f.Code == CodeRefused && f.Kind == fault.Invalid && strings.Contains(f.Message, "temperature")
 }
 
 // Price is what a usage costs in nano-USD, and the version of the table that says so: "unknown" for a

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,63 +191,6 @@ func TestPrefixStaysTheSame(t *testing.T) {
 	}
 }
 
-func TestAnswersThatCannotBeUsed(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		form   model.Form
-		answer modeltest.Answer
-		output string
-		code   string
-	}{
-		"native: malformed arguments":      {model.FormNative, modeltest.Answer{Calls: []modeltest.Call{{Name: "cards_freeze", Args: `{"card_id":`}}}, "", model.CodeMalformed},
-		"native: arguments are no object":  {model.FormNative, modeltest.Answer{Calls: []modeltest.Call{{Name: "cards_freeze", Args: `["4711"]`}}}, "", model.CodeMalformed},
-		"native: unknown tool":             {model.FormNative, modeltest.Answer{Calls: []modeltest.Call{{Name: "cards_frees", Args: `{}`}}}, "", model.CodeUnknownTool},
-		"native: output is no JSON":        {model.FormNative, modeltest.Answer{Text: "Sure!"}, `{"type":"object"}`, model.CodeMalformed},
-		"native: output of another shape":  {model.FormNative, modeltest.Answer{Text: `{"a":"x"}`}, `{"type":"object","properties":{"a":{"type":"integer"}}}`, model.CodeMalformed},
-		"native: output is cut off":        {model.FormNative, modeltest.Answer{Text: `{"a":`, Finish: "length"}, `{"type":"object"}`, model.CodeMalformed},
-		"action: prose":                    {model.FormAction, modeltest.Answer{Text: "I would freeze the card."}, "", model.CodeMalformed},
-		"action: half an object":           {model.FormAction, modeltest.Answer{Text: `{"action":"cards_fr`}, "", model.CodeMalformed},
-		"action: cut off":                  {model.FormAction, modeltest.Answer{Text: `{"action":"cards_freeze","card_id":"47`, Finish: "length"}, "", model.CodeMalformed},
-		"action: two objects":              {model.FormAction, modeltest.Answer{Text: `{"action":"cards_list"}{"action":"cards_list"}`}, "", model.CodeMalformed},
-		"action: none":                     {model.FormAction, modeltest.Answer{Text: `{"card_id":"4711"}`}, "", model.CodeMalformed},
-		"action: a number":                 {model.FormAction, modeltest.Answer{Text: `{"action":4}`}, "", model.CodeMalformed},
-		"action: unknown tool":             {model.FormAction, modeltest.Answer{Text: `{"action":"cards_destroy"}`}, "", model.CodeUnknownTool},
-		"action: reply without text":       {model.FormAction, modeltest.Answer{Text: `{"action":"reply"}`}, "", model.CodeMalformed},
-		"action: reply is a number":        {model.FormAction, modeltest.Answer{Text: `{"action":"reply","text":4}`}, "", model.CodeMalformed},
-		"action: data of another shape":    {model.FormAction, modeltest.Answer{Text: `{"action":"reply","data":{"a":"x"}}`}, `{"type":"object","properties":{"a":{"type":"integer"}}}`, model.CodeMalformed},
-		"the server dies in mid-stream":    {model.FormNative, modeltest.Answer{Text: "I am", Die: true}, "", model.CodeInterrupted},
-		"the server sends something else":  {model.FormNative, modeltest.Answer{Raw: "data: ???\n\n"}, "", model.CodeMalformed},
-		"the server refuses":               {model.FormNative, modeltest.Answer{Status: http.StatusBadRequest, Error: "no"}, "", model.CodeRefused},
-		"a schema that cannot be resolved": {model.FormNative, modeltest.Answer{Text: "{}"}, `{"$ref":"#/nowhere"}`, "model.bad_schema"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m := service(t, modeltest.New(t, tt.answer), tt.form)
-			req := request(user("x"))
-			if tt.output != "" {
-				req.Output = json.RawMessage(tt.output)
-			}
-			r, _, err := chat(t, m, req)
-			if !fault.HasCode(err, tt.code) {
-				t.Fatalf("got %+v, %v", r, err)
-			}
-			if tt.answer.Raw == "" && tt.answer.Status == 0 && !tt.answer.Die && r.Usage.In == 0 {
-				t.Error("what the unusable answer cost is lost")
-			}
-		})
-	}
-}
-
-func TestCutOffReplyIsStillAnAnswer(t *testing.T) {
-	t.Parallel()
-	m := service(t, modeltest.New(t, modeltest.Answer{Text: `{"action":"reply","text":"Your card is fro`, Finish: "length"}), model.FormAction)
-	r, _, err := chat(t, m, request(user("x")))
-	if err != nil || r.Message.Content != "Your card is fro" || r.Finish != model.FinishLength {
-		t.Errorf("%+v %v", r, err)
-	}
-}
-
 func TestOutputSchema(t *testing.T) {
 	t.Parallel()
 	const schema = `{"type":"object","properties":{"intent":{"enum":["a","b"]}},"required":["intent"]}`
@@ -412,14 +354,13 @@ func TestSettingsOfEachDialect(t *testing.T) {
 	for i, tt := range []struct {
 		ref       string
 		has, lack []string
-		prices    string
 	}{
-		{"openai/gpt-4.1-mini", []string{`"max_completion_tokens":9`, `"temperature":0.5`, `"seed":3`}, []string{`"max_tokens"`}, ""},
-		{"openai/gpt-5-mini", []string{`"max_completion_tokens":9`}, []string{`"temperature"`}, ""},
-		{"anthropic/claude-sonnet-4-5", []string{`"max_tokens":9`, `"temperature":0.5`}, []string{`"seed"`, `completion_tokens`}, ""},
+		{"openai/gpt-4.1-mini", []string{`"max_completion_tokens":9`, `"temperature":0.5`, `"seed":3`}, []string{`"max_tokens"`}},
+		{"openai/gpt-5-mini", []string{`"max_completion_tokens":9`}, []string{`"temperature"`}},
+		{"anthropic/claude-sonnet-4-5", []string{`"max_tokens":9`, `"temperature":0.5`}, []string{`"seed"`, `completion_tokens`}},
 	} {
 		r, _, err := chat(t, m, model.Request{Model: tt.ref, Messages: []model.Message{user("x")}, Temperature: 0.5, MaxTokens: 9, Seed: 3})
-		if err != nil || r.Usage.Cost == 0 {
+		if err != nil || r.Usage.Cost == 0 && r.Usage.Prices != "unknown" {
 			t.Fatalf("%s: %+v %v", tt.ref, r, err)
 		}
 		body := string(s.Requests()[i].Raw)

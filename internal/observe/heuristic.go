@@ -11,7 +11,8 @@ var admits = regexp.MustCompile(`(?i)\b(sorry|apolog|unfortunately|could ?n[o']t
 // heuristic judges a run by its facts alone; nil when they show nothing. It is the least trusted source,
 // and speaks of failure only: that nothing went wrong does not mean that the task was solved.
 func heuristic(f Facts) *Outcome {
-	note, confidence := "", 0.0
+	var note string
+	var confidence float64
 	bad := f.firstFailure()
 	switch {
 	case f.Status == statusFailed:

@@ -90,7 +90,7 @@ func printStats(w io.Writer, out *statsOut) {
 func printTimeline(w io.Writer, out *timelineOut) {
 	t := newTable(w)
 	for _, m := range out.Marks {
-		what := m.Kind
+		var what string
 		switch {
 		case m.Kind == "created":
 			what = fmt.Sprintf("release %d", m.To)

@@ -50,13 +50,14 @@ func lockOf(ctx context.Context, files op.Dir, r *agent.Resolved, locker Locker)
 		return nil, false, err
 	}
 	now, err := locker.Lock(ctx, r)
-	switch {
-	case fault.KindOf(err).Retryable() && err != nil:
-		return lock, false, nil // nobody can be asked now; the pins are those of the file
-	case err != nil:
+	if err == nil {
+		return lock, false, drift(lock, now)
+	}
+	if !fault.KindOf(err).Retryable() {
 		return nil, false, fmt.Errorf("compare the lock: %w", err)
 	}
-	return lock, false, drift(lock, now)
+	// Nobody can be asked now: the pins are those of the file.
+	return lock, false, ctx.Err()
 }
 
 // drift says what models and tool servers resolve to now, where that is not what is locked.

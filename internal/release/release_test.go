@@ -26,7 +26,7 @@ import (
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 type home struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	db    *db.DB
 	blobs *blob.Files
@@ -36,23 +36,23 @@ type home struct {
 	svc   *release.Service
 }
 
-func newHome(t *testing.T) *home {
-	t.Helper()
+func newHome(tb testing.TB) *home {
+	tb.Helper()
 	ctx := context.Background()
-	h := &home{t: t, dir: t.TempDir(), clock: clock.NewVirtual(start), gate: &fakeGate{}}
+	h := &home{t: tb, dir: tb.TempDir(), clock: clock.NewVirtual(start), gate: &fakeGate{}}
 	var err error
 	if h.db, err = db.Open(ctx, filepath.Join(h.dir, "home.db")); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = h.db.Close() })
+	tb.Cleanup(func() { _ = h.db.Close() })
 	if err := db.Migrate(ctx, h.db, bus.Migrations, release.Migrations); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if h.blobs, err = blob.OpenFiles(filepath.Join(h.dir, "cas")); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if h.key, err = release.OpenKey(filepath.Join(h.dir, "keys", "release.pem")); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	h.svc = h.service(h.key)
 	return h
@@ -68,8 +68,8 @@ func (h *home) service(key *release.Key) *release.Service {
 }
 
 // desk is a small package; edit changes its files.
-func desk(t *testing.T, edit ...func(op.Dir)) *agent.Resolved {
-	t.Helper()
+func desk(tb testing.TB, edit ...func(op.Dir)) *agent.Resolved {
+	tb.Helper()
 	files := op.Dir{
 		"flywheel.yaml":           []byte("flywheel: 1\nname: desk\ngoal: Help people with their cards.\nentry: agents/desk\nmodels:\n  fast: scripted/desk\n"),
 		"agents/desk.agent.md":    []byte("---\nmodel: fast\nexamples: data/examples.jsonl\n---\nYou help people with cards.\n\n{{> tone}}\n"),
@@ -82,7 +82,7 @@ func desk(t *testing.T, edit ...func(op.Dir)) *agent.Resolved {
 	}
 	r, problems := agent.New().Check(files)
 	if err := agent.Fault(problems); err != nil {
-		t.Fatalf("%v: %+v", err, fault.From(err).Fields)
+		tb.Fatalf("%v: %+v", err, fault.From(err).Fields)
 	}
 	return r
 }
@@ -97,15 +97,15 @@ func sized(n int) func(op.Dir) {
 	}
 }
 
-func lockFor(t *testing.T, r *agent.Resolved) json.RawMessage {
-	t.Helper()
+func lockFor(tb testing.TB, r *agent.Resolved) json.RawMessage {
+	tb.Helper()
 	l, err := agent.MakeLock(context.Background(), r, agent.Pins{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	raw, err := release.LockJSON(l)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return raw
 }
@@ -173,10 +173,10 @@ func (h *home) mustCreate(r *agent.Resolved, change ...func(*release.CreateReque
 
 func force(r *release.CreateRequest) { r.Force = true }
 
-func wantCode(t *testing.T, err error, code string) *fault.Error {
-	t.Helper()
+func wantCode(tb testing.TB, err error, code string) *fault.Error {
+	tb.Helper()
 	if !fault.HasCode(err, code) {
-		t.Fatalf("got %v, want code %s", err, code)
+		tb.Fatalf("got %v, want code %s", err, code)
 	}
 	return fault.From(err)
 }

@@ -164,7 +164,7 @@ func (s *Service) checkTest(ctx context.Context, v *Verification, r *Release, li
 	got, err1 := canonical(newest)
 	want, err2 := canonical(testPredicate(r))
 	var err error
-	if err1 != nil || err2 != nil || !bytes.Equal(got, want) {
+	if err1 != nil || err2 != nil || !bytes.Equal(got, want) || r.Forced != newest.Gate.Forced {
 		err = fmt.Errorf("the record of the release says something else than what was attested")
 	}
 	v.check("record", r.Gate.Word(), err)

@@ -126,6 +126,7 @@ func TestEveryTamperingIsSeen(t *testing.T) {
 		"signature row removed": {func(h *home, r *release.Release) { h.exec(`DELETE FROM release_attestations WHERE kind = 'signature'`) }, "signature"},
 		"test row removed":      {func(h *home, r *release.Release) { h.exec(`DELETE FROM release_attestations WHERE kind = 'test'`) }, "test attestation"},
 		"forced hidden":         {func(_ *home, r *release.Release) { r.Gate.Lines = r.Gate.Lines[:1] }, "record"},
+		"forced claimed":        {func(_ *home, r *release.Release) { r.Forced = true }, "record"},
 		"better test claimed":   {func(_ *home, r *release.Release) { r.Test.Passed++ }, "record"},
 		"other package claimed": {func(_ *home, r *release.Release) { r.Identity = blob.Of([]byte("x")) }, "identity"},
 	} {

@@ -35,7 +35,7 @@ type agentTool struct {
 	schema *schema  // of what the model gives; nil: anything
 }
 
-func (p *Program) compileAgent(name string, s *spec.Agent) (*agentProgram, error) {
+func (p *Program) compileAgent(s *spec.Agent) (*agentProgram, error) {
 	a := &agentProgram{spec: s, byName: map[string]*agentTool{}}
 	var err error
 	if a.prompt, err = compilePrompt(p.Package, s); err != nil {

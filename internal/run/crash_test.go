@@ -315,7 +315,7 @@ func TestKilledAtEveryPointNothingAcknowledgedIsLostAndNothingUnsafeRepeated(t *
 // settle answers the question about an uncertain call as a person who looked it up.
 func settle(t *testing.T, s *run.Service, r *run.Run, happened int, dir string) *run.Run {
 	t.Helper()
-	if r.Status != run.Waiting || r.Ask.Uncertain == nil || string(r.Ask.Uncertain.Args) != `{"card_id":"1"}` {
+	if r.Status != run.Waiting || r.Failure == nil || r.Failure.Class != run.ClassUncertain || r.Ask.Uncertain == nil || string(r.Ask.Uncertain.Args) != `{"card_id":"1"}` {
 		t.Fatalf("run = %+v ask %+v", r, r.Ask)
 	}
 	if n := len(readWitness(t, dir)); n != happened {
@@ -331,6 +331,9 @@ func settle(t *testing.T, s *run.Service, r *run.Run, happened int, dir string) 
 	rows, err := s.Journal(t.Context(), r.ID, 0, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if r.Failure != nil {
+		t.Errorf("after the answer: %+v", r.Failure)
 	}
 	settled := rows[3]
 	if settled.Kind != run.RowTool || settled.Labels["by"] != "ann" || (settled.Class == "uncertain") == (happened == 1) {

@@ -25,10 +25,10 @@ type Effects interface {
 	Tool(ctx context.Context, call tool.Call) tool.Result
 }
 
-// Repeater is an Effects that knows calls which can be repeated although their tool changes the world:
-// mocks. They need no intent.
-type Repeater interface {
-	Repeatable(call tool.Call) bool
+// Mocker is an Effects that knows calls which never reach the world, because a mock or a tape answers.
+// They need no intent, and their rows carry the label mock.
+type Mocker interface {
+	Mocked(call tool.Call) bool
 }
 
 // Recorder keeps a journal. A row is durable when the method returns; the error ErrLost says that
@@ -178,7 +178,8 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 	call := c.Tool
 	call.Run = string(d.Run)
 	startedAt := d.now()
-	if !repeatable(d.Effects, *call) {
+	mocked := isMocked(d.Effects, *call)
+	if !mocked && call.Tool.Effect != spec.EffectRead {
 		if len(d.Secret) > 0 {
 			call.Key = idempotencyKey(d.Secret, d.Run, c.Step, call)
 		}
@@ -189,8 +190,10 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 			if err := d.Recorder.Intent(ctx, r); err != nil {
 				return false, fmt.Errorf("record the intent of step %d: %w", c.Step, err)
 			}
-		case call.Tool.Idempotency == "":
+		case call.Tool.Idempotency == "" || recordedCall(&intent).Key == "":
 			return true, d.askUncertain(ctx, c, intent)
+		default:
+			call.Key = recordedCall(&intent).Key // what the world may have seen
 		}
 	}
 	result := d.Effects.Tool(ctx, *call)
@@ -199,6 +202,9 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 	}
 	r := d.row(RowTool, c, startedAt)
 	r.EndedAt, r.Attempt, r.Class = d.now(), max(1, len(result.Attempts)), string(result.Class)
+	if mocked {
+		r.Labels = map[string]string{"mock": "true"}
+	}
 	if ctx.Err() != nil && result.Class == tool.Canceled {
 		// The time limit ended the call: what was left of it is used up.
 		if used := startedAt.Add(d.Machine.TimeLeft()); used.After(r.EndedAt) {
@@ -208,12 +214,9 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 	return false, d.record(ctx, r, Answer{Tool: &result})
 }
 
-func repeatable(e Effects, call tool.Call) bool {
-	if call.Tool == nil || call.Tool.Effect == spec.EffectRead {
-		return true
-	}
-	r, ok := e.(Repeater)
-	return ok && r.Repeatable(call)
+func isMocked(e Effects, call tool.Call) bool {
+	m, ok := e.(Mocker)
+	return ok && m.Mocked(call)
 }
 
 // idempotencyKey names a call: the same over retries and after a crash, and guessed by nobody.

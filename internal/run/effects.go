@@ -14,17 +14,45 @@ import (
 	"flywheel/spec"
 )
 
-// Live are the effects of a program on the world.
+// Live are the effects of a program on the world. A tool that declares no call is answered by its mock
+// over an empty world: there is nothing else that it could reach.
 func (s *Service) Live(p *Program, env map[string]string) Effects {
 	l := &live{chat: p.Chatter(s.deps.Models), clock: s.deps.Clock}
-	policy := tool.Policy{Clock: s.deps.Clock, Tools: p.Package.Tools}
 	l.policy = sync.OnceValue(func() tool.Policy {
+		policy := tool.Policy{Clock: s.deps.Clock, Tools: p.Package.Tools}
+		c := &caller{real: missing{}}
 		if s.deps.Tools != nil {
-			policy.Caller = s.deps.Tools.Caller(env, p.Package)
+			c.real = s.deps.Tools.Caller(env, p.Package)
 		}
+		if mocks, err := p.mocks(); err == nil { // check has told about broken mocks
+			c.mocks = mocks.Caller(world.Empty().Fork(), s.deps.Clock)
+		}
+		policy.Caller = c
 		return policy
 	})
 	return l
+}
+
+// caller sends each call where its tool says.
+type caller struct{ real, mocks tool.Caller }
+
+func (c *caller) Attempt(ctx context.Context, call tool.Call) tool.Attempt {
+	if mockOnly(call.Tool) && c.mocks != nil {
+		return c.mocks.Attempt(ctx, call)
+	}
+	return c.real.Attempt(ctx, call)
+}
+
+// mockOnly says whether a tool can be reached as a mock alone.
+func mockOnly(t *spec.Tool) bool {
+	return t != nil && t.Mock != nil && t.Call.HTTP == nil && t.Call.MCP == nil
+}
+
+// missing stands for tools that nothing connects.
+type missing struct{}
+
+func (missing) Attempt(_ context.Context, call tool.Call) tool.Attempt {
+	return tool.Attempt{Tool: call.Name, Class: tool.Unavailable, Message: "no tools are connected"}
 }
 
 type live struct {
@@ -32,6 +60,9 @@ type live struct {
 	clock  clock.Clock
 	policy func() tool.Policy
 }
+
+// Mocked says which calls do not reach the world.
+func (l *live) Mocked(call tool.Call) bool { return mockOnly(call.Tool) }
 
 const modelRetryAfter = 300 * time.Millisecond
 
@@ -51,11 +82,7 @@ func (l *live) Model(ctx context.Context, req model.Request, onDelta func(model.
 }
 
 func (l *live) Tool(ctx context.Context, call tool.Call) tool.Result {
-	policy := l.policy()
-	if policy.Caller == nil {
-		return tool.Result{Class: tool.Unavailable, Message: "no tools are connected", Tool: call.Name}
-	}
-	return tool.Do(ctx, policy, call)
+	return tool.Do(ctx, l.policy(), call)
 }
 
 // Chatter is base with the scripted models that the package itself brings.
@@ -122,7 +149,7 @@ type forked struct {
 
 // forkEffects wraps live effects; rest are the rows of the parent that the fork does not share.
 func (s *Service) forkEffects(p *Program, inner Effects, rest []Row) (*forked, error) {
-	mocks, err := tool.NewMocks(p.Package, p.data)
+	mocks, err := p.mocks()
 	if err != nil {
 		return nil, err
 	}
@@ -153,29 +180,31 @@ func (s *Service) forkEffects(p *Program, inner Effects, rest []Row) (*forked, e
 
 // used takes the answer off the tape that a row of the fork has had.
 func (f *forked) used(r Row) {
-	var in ToolInput
-	if r.Kind != RowTool || json.Unmarshal(r.Input, &in) != nil {
+	if r.Kind != RowTool {
 		return
 	}
+	in := recordedCall(&r)
 	key := tapeKey(in.Tool, in.Args)
 	if answers := f.tape[key]; len(answers) > 0 {
 		f.tape[key] = answers[1:]
 	}
 }
 
-// recordedTool is the tool that a row tells of.
-func recordedTool(r *Row) string {
+// recordedCall is the call that a row tells of.
+func recordedCall(r *Row) ToolInput {
 	var in ToolInput
 	if json.Unmarshal(r.Input, &in) != nil {
-		return ""
+		return ToolInput{}
 	}
-	return in.Tool
+	return in
 }
 
 func tapeKey(name string, args json.RawMessage) string { return name + "\n" + string(args) }
 
-// Repeatable says that calls which never reach the world need no intent.
-func (f *forked) Repeatable(call tool.Call) bool { return call.Tool.Effect != spec.EffectRead }
+// Mocked says which calls do not reach the world.
+func (f *forked) Mocked(call tool.Call) bool {
+	return call.Tool.Effect != spec.EffectRead || isMocked(f.Effects, call)
+}
 
 func (f *forked) Tool(ctx context.Context, call tool.Call) tool.Result {
 	if call.Tool.Effect == spec.EffectRead {

@@ -42,18 +42,18 @@ func deskPackage() *spec.Package {
 	}
 }
 
-func compile(t testing.TB, pkg *spec.Package, data map[string][]byte) *run.Program {
-	t.Helper()
+func compile(tb testing.TB, pkg *spec.Package, data map[string][]byte) *run.Program {
+	tb.Helper()
 	text, err := json.Marshal(pkg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, file := range data {
 		text = append(text, file...)
 	}
 	p, err := run.CompilePackage(pkg, blob.Of(text), data)
 	if err != nil {
-		t.Fatalf("compile: %v", err)
+		tb.Fatalf("compile: %v", err)
 	}
 	return p
 }
@@ -179,13 +179,13 @@ func openStore(dir string) (*home, error) {
 	return &home{db: store, bus: bus.New(store), blobs: blobs, clock: clock.NewVirtual(epoch)}, err
 }
 
-func openHome(t testing.TB, dir string, c chat, tools run.Tools, change func(*run.Deps)) *home {
-	t.Helper()
+func openHome(tb testing.TB, dir string, c chat, tools run.Tools, change func(*run.Deps)) *home {
+	tb.Helper()
 	h, err := openStore(dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = h.db.Close() })
+	tb.Cleanup(func() { _ = h.db.Close() })
 	d := run.Deps{
 		DB: h.db, Blobs: h.blobs, Bus: h.bus, Clock: h.clock, Models: c, Tools: tools, Secret: []byte("secret of this home"),
 	}
@@ -193,20 +193,20 @@ func openHome(t testing.TB, dir string, c chat, tools run.Tools, change func(*ru
 		change(&d)
 	}
 	h.Service = run.New(d)
-	t.Cleanup(func() { _ = h.Service.Close() })
+	tb.Cleanup(func() { _ = h.Close() })
 	return h
 }
 
 // start runs a message to its end, or until it waits.
-func (h *home) start(t testing.TB, req run.StartRequest) *run.Run {
-	t.Helper()
-	_, wait, err := h.Start(t.Context(), req)
+func (h *home) start(tb testing.TB, req run.StartRequest) *run.Run {
+	tb.Helper()
+	_, wait, err := h.Start(tb.Context(), req)
 	if err != nil {
-		t.Fatalf("start: %v", err)
+		tb.Fatalf("start: %v", err)
 	}
-	r, err := wait(t.Context())
+	r, err := wait(tb.Context())
 	if err != nil {
-		t.Fatalf("wait: %v", err)
+		tb.Fatalf("wait: %v", err)
 	}
 	return r
 }

@@ -20,10 +20,14 @@ func refundPackage() *spec.Package {
 	pkg.Flows = map[string]*spec.Flow{"refund": {Name: "refund", First: "extract", Nodes: map[string]*spec.Node{
 		"extract": {Kind: spec.NodeCode, Code: map[string]string{"card": `regex.extract(input.message, '[0-9]{4}').orValue('')`}, Next: to("which")},
 		"which":   {Kind: spec.NodeBranch, Next: []spec.Edge{{When: "extract.out.card == ''", To: "lost"}, {To: "find"}}},
-		"find": {Kind: spec.NodeTool, Tool: "cards.find", In: map[string]any{"name": "${extract.out.card}"}, Next: to("approve"),
-			Catch: map[string]string{"timeout": "down"}},
-		"approve": {Kind: spec.NodeHuman, Human: &spec.Human{Ask: "Pay for ${find.out.did}?", Who: "group:refunds", Else: "lost"},
-			Next: []spec.Edge{{When: "out.approved", To: "desk"}, {To: "lost"}}},
+		"find": {
+			Kind: spec.NodeTool, Tool: "cards.find", In: map[string]any{"name": "${extract.out.card}"}, Next: to("approve"),
+			Catch: map[string]string{"timeout": "down"},
+		},
+		"approve": {
+			Kind: spec.NodeHuman, Human: &spec.Human{Ask: "Pay for ${find.out.did}?", Who: "group:refunds", Else: "lost"},
+			Next: []spec.Edge{{When: "out.approved", To: "desk"}, {To: "lost"}},
+		},
 		"desk": {Kind: spec.NodeAgent, Agent: "desk", In: map[string]any{"message": "Pay ${extract.out.card}", "all": []any{"${find.out}"}}, Next: to("done")},
 		"done": {Kind: spec.NodeEnd, End: map[string]string{"reply": "${desk.out.text}", "card": "${extract.out.card}", "ok": "${desk.out.ok}"}},
 		"lost": {Kind: spec.NodeEnd, End: map[string]string{"reply": "Which card?"}},

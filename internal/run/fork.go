@@ -122,7 +122,7 @@ func sameEffect(c *Command, r *Row) bool {
 	case RowModel:
 		return c.Kind == KindModel
 	case RowTool:
-		return c.Kind == KindTool && recordedTool(r) == c.Tool.Name
+		return c.Kind == KindTool && recordedCall(r).Tool == c.Tool.Name
 	case RowAnswer:
 		return c.Kind == KindAsk
 	}

@@ -31,7 +31,11 @@ func (j *journal) Intent(ctx context.Context, r Row) error {
 		if ask := r.Command.Ask; ask.Timeout > 0 {
 			wakeAt = r.StartedAt.Add(time.Duration(ask.Timeout))
 		}
-		return s.store.wait(ctx, tx, r.Run, string(p.row.Input), wakeAt)
+		why := Failure{}
+		if r.Class != "" {
+			why = Failure{Class: r.Class, Message: r.Command.Ask.Question, Node: r.Node}
+		}
+		return s.store.wait(ctx, tx, r.Run, string(p.row.Input), wakeAt, why)
 	})
 }
 

@@ -142,7 +142,7 @@ func TestStartAfterCloseKeepsTheRun(t *testing.T) {
 	dir := t.TempDir()
 	h := openHome(t, dir, script(say("ok")), nil, nil)
 	p := h.use(compile(t, deskPackage(), nil))
-	if err := h.Service.Close(); err != nil {
+	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	id, _, err := h.Start(t.Context(), message(p, "x"))

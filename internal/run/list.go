@@ -89,8 +89,15 @@ func (s *store) list(ctx context.Context, f Filter) ([]*Run, error) {
 		where = append(where, fmt.Sprintf(condition, len(args)))
 	}
 	for _, c := range []struct{ column, value string }{
-		{"package", f.Package}, {"identity", string(f.Identity)}, {"release", f.Release}, {"channel", f.Channel},
-		{"session", f.Session}, {"source", f.Source}, {"status", string(f.Status)}, {"class", f.Class}, {"parent", string(f.Parent)},
+		{"package", f.Package},
+		{"identity", string(f.Identity)},
+		{"release", f.Release},
+		{"channel", f.Channel},
+		{"session", f.Session},
+		{"source", f.Source},
+		{"status", string(f.Status)},
+		{"class", f.Class},
+		{"parent", string(f.Parent)},
 	} {
 		if c.value != "" {
 			add(c.column+" = $%d", c.value)

@@ -92,7 +92,7 @@ func TestThousandRunsAreResumed(t *testing.T) {
 	for range runs {
 		<-reached
 	}
-	if err := h.Service.Close(); err != nil {
+	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := run.New(run.Deps{

@@ -196,8 +196,10 @@ func TestMistakesOfTheModelAreToldOnceThenEndTheRun(t *testing.T) {
 		{"arguments that are no JSON", run.ClassMalformed, func() (model.Response, error) { return call("cards.find", `{"name":`), nil }, nil, model.RoleTool},
 		{"arguments that miss a field", run.ClassMalformed, func() (model.Response, error) { return call("cards.find", `{}`), nil }, nil, model.RoleTool},
 		{"an answer that the client cannot read", run.ClassMalformed, func() (model.Response, error) { return model.Response{}, malformed }, nil, model.RoleUser},
-		{"an answer that misses the schema", run.ClassMalformed, func() (model.Response, error) { return say(`{"label":3}`), nil },
-			json.RawMessage(`{"type":"object","properties":{"label":{"type":"string"}},"required":["label"]}`), model.RoleUser},
+		{
+			"an answer that misses the schema", run.ClassMalformed, func() (model.Response, error) { return say(`{"label":3}`), nil },
+			json.RawMessage(`{"type":"object","properties":{"label":{"type":"string"}},"required":["label"]}`), model.RoleUser,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

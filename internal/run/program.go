@@ -8,11 +8,13 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/expr"
 	"flywheel/internal/run/memory"
+	"flywheel/internal/tool"
 	"flywheel/spec"
 )
 
@@ -32,6 +34,7 @@ type Program struct {
 	reads map[string]bool
 
 	scripts scripts
+	mocks   func() (*tool.Mocks, error) // compiled when first needed
 }
 
 // flow is a compiled flow; an agent as entry is a flow with one node.
@@ -101,6 +104,7 @@ func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]b
 		Identity: identity, Package: pkg, data: data, limits: pkg.Limits,
 		agents: map[string]*agentProgram{}, memory: map[string]*episodes{},
 	}
+	p.mocks = sync.OnceValues(func() (*tool.Mocks, error) { return tool.NewMocks(pkg, data) })
 	for _, name := range sorted(pkg.Memories) {
 		m, err := compileMemory(pkg.Memories[name], data)
 		if err != nil {
@@ -109,7 +113,7 @@ func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]b
 		p.memory[name] = m
 	}
 	for _, name := range sorted(pkg.Agents) {
-		a, err := p.compileAgent(name, pkg.Agents[name])
+		a, err := p.compileAgent(pkg.Agents[name])
 		if err != nil {
 			return nil, fmt.Errorf("agent %s: %w", name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"flywheel/internal/platform/db"
@@ -25,7 +26,7 @@ func (s *Service) Resume(ctx context.Context) (int, error) {
 			n++
 		case fault.HasCode(err, "run.active"):
 		default:
-			s.deps.Log.Error("run not resumed", "run", id, "error", err)
+			s.deps.Log.Error("run not resumed", slog.String("run", string(id)), slog.Any("error", err))
 		}
 	}
 	return n, s.Due(ctx)
@@ -264,7 +265,7 @@ func (s *Service) Due(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		if _, _, err := s.Answer(ctx, id, Reply{timedOut: true}); err != nil && !fault.HasCode(err, "run.not_waiting") {
-			s.deps.Log.Error("run not woken", "run", id, "error", err)
+			s.deps.Log.Error("run not woken", slog.String("run", string(id)), slog.Any("error", err))
 		}
 	}
 	return nil
@@ -282,7 +283,7 @@ func (s *Service) Watch(ctx context.Context) {
 			return
 		case <-t.C:
 			if err := s.Due(ctx); err != nil {
-				s.deps.Log.Error("timers", "error", err)
+				s.deps.Log.Error("timers not looked at", slog.Any("error", err))
 			}
 		}
 	}

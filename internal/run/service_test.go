@@ -143,7 +143,7 @@ func TestForkSharesAPrefixAndDoesNotWrite(t *testing.T) {
 		return script(call("cards.find", `{"name":"Ann"}`), call("cards.freeze", `{"card_id":"1"}`, "cards.pay", `{"card_id":"9"}`), second)(ctx, req)
 	}), attempts(l.attempt), nil)
 	pkg := deskPackage()
-	pkg.Tools["cards.pay"].Mock = &spec.Mock{Out: map[string]any{"mock": true}}
+	pkg.Tools["cards.pay"].Mock, pkg.Tools["cards.pay"].Call.HTTP = &spec.Mock{Out: map[string]any{"mock": true}}, &spec.HTTPCall{}
 	p := h.use(compile(t, pkg, nil))
 	parent := h.start(t, message(p, "x"))
 	before := l.names()
@@ -177,7 +177,7 @@ func TestForkSharesAPrefixAndDoesNotWrite(t *testing.T) {
 
 	// Another package: the tool's answer comes from the mock, as the tape has no such call.
 	changed := deskPackage()
-	changed.Tools["cards.pay"].Mock = &spec.Mock{Out: map[string]any{"mock": true}}
+	changed.Tools["cards.pay"].Mock, changed.Tools["cards.pay"].Call.HTTP = &spec.Mock{Out: map[string]any{"mock": true}}, &spec.HTTPCall{}
 	changed.Agents["desk"].Tools = []spec.ToolUse{{Tool: "cards.*"}, {Tool: "cards.pay", With: map[string]string{"reason": "fork"}}}
 	q := h.use(compile(t, changed, nil))
 	r = fork(run.ForkRequest{At: 2, Identity: q.Identity})
@@ -188,7 +188,7 @@ func TestForkSharesAPrefixAndDoesNotWrite(t *testing.T) {
 	if text := string(rows[4].Output); !strings.Contains(text, `"mock":true`) {
 		t.Errorf("row = %s", text)
 	}
-	if r = fork(run.ForkRequest{At: 2, AllowWrites: true}); l.names() != before+" cards.freeze cards.pay" {
+	if fork(run.ForkRequest{At: 2, AllowWrites: true}); l.names() != before+" cards.freeze cards.pay" {
 		t.Errorf("with writes allowed the tools are %s", l.names())
 	}
 	if _, _, err := h.Fork(t.Context(), parent.ID, run.ForkRequest{At: 99}); !fault.HasCode(err, "run.fork_at") {

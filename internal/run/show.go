@@ -34,6 +34,8 @@ type ShownStep struct {
 	Args  json.RawMessage  `json:"args,omitempty"`  // of a tool
 	Out   json.RawMessage  `json:"out,omitempty"`   // of a tool
 	By    string           `json:"by,omitempty"`    // who answered
+	// Mock says that the tool's mock or a tape answered.
+	Mock bool `json:"mock,omitempty"`
 	// Open says that there is no answer yet.
 	Open bool `json:"open,omitempty"`
 }
@@ -90,7 +92,7 @@ func (st *ShownStep) tell(r *Row) error {
 		return err
 	}
 	st.Open, st.Took, st.Usage, st.Class = false, max(0, r.EndedAt.Sub(r.StartedAt)), r.Usage, r.Class
-	st.By = r.Labels["by"]
+	st.By, st.Mock = r.Labels["by"], r.Labels["mock"] != ""
 	switch {
 	case a.Model != nil:
 		st.tellModel(r)

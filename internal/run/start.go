@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 
 	"flywheel/internal/model"
@@ -24,6 +25,9 @@ type StartRequest struct {
 	Source   string // see the Source constants
 	Session  string // empty: none
 	Input    Input
+	// History is what was said before, when the caller keeps the conversation; nil: what the session's
+	// earlier runs said.
+	History []Message
 	// Env replaces values of the environment that the package declares.
 	Env map[string]string
 	// OnDelta and OnStep are told what happens while it happens; neither may block for long.
@@ -45,8 +49,8 @@ func (s *Service) Start(ctx context.Context, req StartRequest) (ID, func(context
 	if err := s.bind(ctx, program, &in, req.Env); err != nil {
 		return "", nil, err
 	}
-	begin := setup{Input: in}
-	if in.Session != "" {
+	begin := setup{Input: in, History: req.History}
+	if in.Session != "" && req.History == nil {
 		if begin.History, err = s.store.history(ctx, in.Session, s.deps.HistoryTurns); err != nil {
 			return "", nil, err
 		}
@@ -211,7 +215,7 @@ func (s *Service) launch(r *Run, begin func(context.Context) (driveStart, error)
 			d.err = context.Cause(ctx)
 		}
 		if d.err != nil && !errors.Is(d.err, ErrClosing) && !errors.Is(d.err, errCanceled) && !errors.Is(d.err, ErrLost) {
-			s.deps.Log.Error("run not driven to its end", "run", r.ID, "error", d.err)
+			s.deps.Log.Error("run not driven to its end", slog.String("run", string(r.ID)), slog.Any("error", d.err))
 		}
 	})
 	return d, nil

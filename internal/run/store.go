@@ -181,16 +181,17 @@ func flag(b bool) int {
 	return 0
 }
 
-// wait marks a running run as waiting for a person.
-func (s *store) wait(ctx context.Context, tx *db.Tx, id ID, ask string, wakeAt time.Time) error {
-	return changed(tx.Exec(ctx, `UPDATE runs SET status = $1, ask = $2, wake_at = $3 WHERE id = $4 AND status = $5`,
-		string(Waiting), ask, formatOptional(wakeAt), string(id), string(Running)))
+// wait marks a running run as waiting for a person; why is set when something went wrong.
+func (s *store) wait(ctx context.Context, tx *db.Tx, id ID, ask string, wakeAt time.Time, why Failure) error {
+	return changed(tx.Exec(ctx, `UPDATE runs SET status = $1, ask = $2, wake_at = $3, class = $4, message = $5, node = $6
+		WHERE id = $7 AND status = $8`,
+		string(Waiting), ask, formatOptional(wakeAt), why.Class, why.Message, why.Node, string(id), string(Running)))
 }
 
 // wake marks a waiting run as running again.
 func (s *store) wake(ctx context.Context, tx *db.Tx, id ID) error {
-	return changed(tx.Exec(ctx, `UPDATE runs SET status = $1, ask = '', wake_at = '' WHERE id = $2 AND status = $3`,
-		string(Running), string(id), string(Waiting)))
+	return changed(tx.Exec(ctx, `UPDATE runs SET status = $1, ask = '', wake_at = '', class = '', message = '', node = ''
+		WHERE id = $2 AND status = $3`, string(Running), string(id), string(Waiting)))
 }
 
 // end writes how a run has ended.
@@ -326,11 +327,4 @@ func scanID(r db.Row) (ID, error) {
 	var id string
 	err := r.Scan(&id)
 	return ID(id), err
-}
-
-// lastSeq is the newest sequence number of a run's journal, seen by the writer.
-func (s *store) lastSeq(ctx context.Context, q db.Querier, id ID) (int, error) {
-	var seq int
-	err := q.QueryRow(ctx, `SELECT COALESCE(MAX(seq), 0) FROM journal WHERE run = $1`, string(id)).Scan(&seq)
-	return seq, err
 }

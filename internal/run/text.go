@@ -100,8 +100,8 @@ func releaseWords(r *Run) string {
 }
 
 func statusWords(r *Run) string {
-	if r.Failure != nil && r.Status == Failed {
-		return "failed: " + r.Failure.Class
+	if r.Failure != nil && r.Status != Canceled {
+		return string(r.Status) + ": " + r.Failure.Class
 	}
 	return string(r.Status)
 }
@@ -139,10 +139,10 @@ func textShow(w io.Writer, s *Shown) {
 		textStep(w, &s.Steps[i])
 	}
 	switch {
-	case r.Failure != nil:
-		_, _ = fmt.Fprintf(w, "\n  %s%s\n", r.Status, failureWords(r.Failure))
 	case r.Status == Waiting:
 		_, _ = fmt.Fprintf(w, "\n  waits for %s: %s\n", who(r.Ask), r.Ask.Question)
+	case r.Failure != nil:
+		_, _ = fmt.Fprintf(w, "\n  %s%s\n", r.Status, failureWords(r.Failure))
 	case r.Output.Reply != "":
 		_, _ = fmt.Fprintf(w, "\n  reply  %s\n", indent(r.Output.Reply, "         "))
 	}
@@ -170,6 +170,9 @@ func textStep(w io.Writer, st *ShownStep) {
 		if st.Usage.Cost > 0 {
 			facts = append(facts, money(st.Usage.Cost))
 		}
+	}
+	if st.Mock {
+		facts = append(facts, "mock")
 	}
 	if st.Class != "" {
 		facts = append(facts, st.Class)

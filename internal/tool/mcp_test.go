@@ -166,7 +166,18 @@ func TestASchemaThatHasChangedIsShown(t *testing.T) {
 	if r := pinned(); r.Class != tool.OK {
 		t.Fatalf("the schema as it is: %+v", r)
 	}
-	before := pins["cards.find"]
+	again, err := tool.ReadSchema(pins["cards.find"].Canonical())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(pins["cards.find"], again); d != "" {
+		t.Errorf("read again: %s", d)
+	}
+	pins["cards.find"] = tool.Schema{Digest: "sha256:other"}
+	if r := pinned(); r.Class != tool.Drift || !strings.Contains(r.Message, "locked sha256:other, now "+again.Digest) {
+		t.Errorf("a digest alone: %+v", r)
+	}
+	before := again
 	before.Digest = "sha256:other"
 	before.Description = "Find a card."
 	before.Schema = json.RawMessage(`{"type":"object","required":["branch"],"properties":{"card":{"type":"integer"},"branch":{"type":"string"}}}`)
@@ -210,8 +221,7 @@ func TestSchemasSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("a program that is not there: %v", err)
 	}
 	_, err = b.service.Schemas(t.Context(), map[string]string{"SERVER": cardsServer, "DATA": "x", "OUTAGE": "freeze_card:"}, b.pkg)
-	if !fault.HasCode(err, "tool.unreachable") || !strings.Contains(err.Error(), "a mode (status, hang, die, late, mixed) are needed") &&
-		!strings.Contains(err.Error(), "unknown key") {
+	if !fault.HasCode(err, "tool.unreachable") || !strings.Contains(err.Error(), "every=, for= or mode= is expected") {
 		t.Errorf("a server that refuses to start: %v", err)
 	}
 }

@@ -110,7 +110,9 @@ func (p Policy) series(ctx context.Context, call Call) *series {
 		}
 		waited = max(Wait(rule.Backoff, call.Seed, retry), min(a.RetryAfter, maxRetryAfter))
 		if err := p.Clock.Sleep(ctx, waited); err != nil {
-			s.attempts = append(s.attempts, p.canceled(call, err, waited))
+			end := p.canceled(call, err, waited)
+			end.Message += " again after: " + a.Message
+			s.attempts = append(s.attempts, end)
 			return s
 		}
 	}

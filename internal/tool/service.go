@@ -53,8 +53,12 @@ func (s *Service) Close() error {
 	return s.mcp.Close()
 }
 
-// Schema is a tool as its MCP server describes it.
+// Schema is a tool as its MCP server describes it. A lock needs its digest alone; a blob of its Canonical
+// bytes lets ReadSchema bring it back, so that a difference can be shown in words.
 type Schema = mcp.Tool
+
+// ReadSchema reads the canonical bytes of a schema.
+func ReadSchema(canonical []byte) (Schema, error) { return mcp.ReadTool(canonical) }
 
 // Difference says in words what has changed from one schema to another.
 func Difference(before, after Schema) []string { return mcp.Difference(before, after) }
@@ -66,7 +70,8 @@ func (s *Service) Caller(env map[string]string, pkg *spec.Package) Caller {
 }
 
 // PinnedCaller is Caller that refuses a tool whose schema is not the one in pins, by the package's tool
-// name, with class Drift and a message that shows the difference. Tools without a pin are not compared.
+// name, with class Drift and a message that shows the difference. Tools without a pin are not compared;
+// a pin that has a digest alone is compared, but its message can only show the digests.
 func (s *Service) PinnedCaller(env map[string]string, pkg *spec.Package, pins map[string]Schema) Caller {
 	c := &caller{service: s, env: environment(env, pkg), pkg: pkg, pins: map[string]*mcp.Tool{}}
 	for name, pin := range pins {
@@ -147,7 +152,7 @@ func Drifts(pins, now map[string]Schema) []string {
 		case !ok:
 			out = append(out, fmt.Sprintf("%s: the server has it no more", name))
 		case is.Digest != pins[name].Digest:
-			out = append(out, fmt.Sprintf("%s: %s", name, strings.Join(Difference(pins[name], is), "; ")))
+			out = append(out, fmt.Sprintf("%s: %s", name, mcp.Changes(pins[name], is)))
 		}
 	}
 	return out

@@ -42,7 +42,7 @@ func parseOutage(text string) (outage, error) {
 		case "mode":
 			o.mode = value
 		default:
-			err = fmt.Errorf("unknown key")
+			err = fmt.Errorf("every=, for= or mode= is expected")
 		}
 		if err != nil {
 			return o, fmt.Errorf("--outage %s: %q: %w", text, part, err)

@@ -37,7 +37,6 @@ func readTraffic(path string) ([]message, error) {
 	return out, nil
 }
 
-
 // send sends messages through the endpoint and reports each outcome as the bank's own systems would: it
 // looks at what was really done, and says what solved the case in the end.
 func (s *story) send(ctx context.Context, part []message, label string) (tally map[string]int, err error) {

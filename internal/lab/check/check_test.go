@@ -14,11 +14,11 @@ import (
 	"flywheel/spec"
 )
 
-func base(t testing.TB) *world.Base {
-	t.Helper()
+func base(tb testing.TB) *world.Base {
+	tb.Helper()
 	b, err := world.Parse([]byte(`{"cards": {"4711": {"status": "active", "limit": 500, "holds": [{"id": 1}]}, "4712": {"status": "active"}}, "disputes": [], "a.b": {"c": 1}}`))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -26,16 +26,17 @@ func base(t testing.TB) *world.Base {
 func call(tool, args string) Call { return Call{Tool: tool, Args: json.RawMessage(args)} }
 
 // gold is an episode that does everything right, and what was asked.
-func gold(t testing.TB) (spec.Expect, Evidence) {
-	t.Helper()
-	b := base(t)
+func gold(tb testing.TB) (spec.Expect, Evidence) {
+	tb.Helper()
+	b := base(tb)
 	w := b.Fork()
-	set(t, w, "cards.4711.status", "frozen")
-	set(t, w, "disputes.0", map[string]any{"card": "4711", "amount": 12})
+	set(tb, w, "cards.4711.status", "frozen")
+	set(tb, w, "disputes.0", map[string]any{"card": "4711", "amount": 12})
 	want := spec.Expect{
 		State: map[string]any{"cards.4711.status": "frozen", "disputes.0.card": "4711", "disputes.0.amount": 12},
 		Calls: []spec.CallMatch{
-			{Tool: "cards.find"}, {Tool: "cards.freeze", Args: map[string]any{"card_id": "4711"}},
+			{Tool: "cards.find"},
+			{Tool: "cards.freeze", Args: map[string]any{"card_id": "4711"}},
 			{Tool: "disputes.open", Args: map[string]any{"by": map[string]any{"card": "4711"}}},
 		},
 		Never: []string{"cards.close", "payments.*"}, NeverClaims: []string{"cards.replace"},
@@ -45,17 +46,18 @@ func gold(t testing.TB) (spec.Expect, Evidence) {
 	return want, Evidence{
 		Base: b, World: w, Answer: "Your card 4711 is  Frozen.", Steps: 8, Cost: 10_000_000, Time: 10 * time.Second,
 		Calls: []Call{
-			call("cards.find", `{"name":"ada"}`), {Tool: "cards.freeze", Args: json.RawMessage(`{"card_id":"9"}`), Class: "rejected"},
+			call("cards.find", `{"name":"ada"}`),
+			{Tool: "cards.freeze", Args: json.RawMessage(`{"card_id":"9"}`), Class: "rejected"},
 			call("cards.freeze", `{"card_id":"4711","reason":"lost"}`), call("disputes.open", `{"by":{"card":"4711","who":"ada"},"amount":12}`),
 		},
 		Claims: map[string][]string{"cards.replace": {"has been replaced"}},
 	}
 }
 
-func set(t testing.TB, w *world.State, path string, v any) {
-	t.Helper()
+func set(tb testing.TB, w *world.State, path string, v any) {
+	tb.Helper()
 	if err := w.Set(path, v); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 

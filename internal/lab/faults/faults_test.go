@@ -12,8 +12,10 @@ import (
 )
 
 func burst(every, length time.Duration) spec.FaultRule {
-	return spec.FaultRule{Tool: "cards.*", Bursts: &spec.Bursts{Every: spec.Duration(every), For: spec.Duration(length)},
-		Do: spec.FaultKind{Kind: Status, Status: 503}}
+	return spec.FaultRule{
+		Tool: "cards.*", Bursts: &spec.Bursts{Every: spec.Duration(every), For: spec.Duration(length)},
+		Do: spec.FaultKind{Kind: Status, Status: 503},
+	}
 }
 
 func TestTheSameCallMeetsTheSameFaultInBothArms(t *testing.T) {

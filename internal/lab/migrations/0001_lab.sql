@@ -45,6 +45,7 @@ CREATE TABLE lab_tape (
   response TEXT NOT NULL,
   at TEXT NOT NULL
 );
+CREATE INDEX lab_tape_by_time ON lab_tape (at);
 CREATE TABLE audit_looks (
   id TEXT PRIMARY KEY,
   experiment TEXT NOT NULL,

@@ -266,8 +266,12 @@ func TestPairedDiffIsWiderWhenFamiliesMoveTogether(t *testing.T) {
 func TestBaselines(t *testing.T) {
 	t.Parallel()
 	train := []Labelled{
-		{"I lost my card", "freeze", "a"}, {"my card was stolen in Rome", "freeze", "b"}, {"show my last payments", "list", "c"},
-		{"send me a new card", "replace", "d"}, {"a new card, send it", "replace", "d"}, {"please a new card, send it", "replace", "d"},
+		{"I lost my card", "freeze", "a"},
+		{"my card was stolen in Rome", "freeze", "b"},
+		{"show my last payments", "list", "c"},
+		{"send me a new card", "replace", "d"},
+		{"a new card, send it", "replace", "d"},
+		{"please a new card, send it", "replace", "d"},
 	}
 	most := NewMajority(train)
 	if got := most.Predict(Labelled{}); got != "replace" {

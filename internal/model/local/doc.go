@@ -9,4 +9,8 @@
 // The server hears only on 127.0.0.1 and only who knows its key, which is made anew for each start. Its
 // standard input is a pipe whose other end is ours: when this process ends, however it ends, the pipe
 // closes and the server goes too. On Linux the kernel is asked for the same.
+//
+// A server gets one thread less than there are processors. The threads of llama.cpp wait for each other
+// at every layer, so that one which has lost its processor holds all: on a machine with two processors and
+// other work, a call to SmolLM2-135M took 0.35 s to 1.3 s with one thread and 1 s to 11 s with two.
 package local

@@ -1,13 +1,17 @@
 package local
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -18,7 +22,51 @@ func TestMain(m *testing.M) {
 		playServer(os.Args[2:])
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "play-runner" {
+		playRunner()
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// playRunner is the Python runner: it is configured by its first line and ends with its standard input.
+func playRunner() {
+	in := bufio.NewReader(os.Stdin)
+	line, _ := in.ReadBytes('\n')
+	var c struct {
+		Model, Key    string
+		Port, Context int
+	}
+	if err := json.Unmarshal(line, &c); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		os.Exit(0)
+	}()
+	_ = os.Setenv("LLAMA_API_KEY", c.Key)
+	_ = os.Setenv("PLAYS", "runner")
+	playServer([]string{"--model", c.Model, "--port", strconv.Itoa(c.Port), "--host", "127.0.0.1", "--ctx-size", strconv.Itoa(c.Context)})
+}
+
+// writeRunner installs a runner beside llama-server, as scripts/local-model does.
+func writeRunner(t *testing.T, cache string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	venv := filepath.Join(cache, "local-model", "venv")
+	for _, dir := range []string{"bin", "lib/python3.12/site-packages/xllamacpp"} {
+		if err := os.MkdirAll(filepath.Join(venv, filepath.FromSlash(dir)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec '%s' play-runner\n", self)
+	if err := os.WriteFile(filepath.Join(venv, "bin", "python"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // playServer speaks the few paths that matter. How it misbehaves stands in a file beside the model.
@@ -37,7 +85,7 @@ func playServer(args []string) {
 		os.Exit(2)
 	}
 	behaviour, _ := os.ReadFile(*model + ".behaviour")
-	if string(behaviour) == "crash" {
+	if string(behaviour) == "crash" || string(behaviour) == "crash as llama-server" && os.Getenv("PLAYS") == "" {
 		fmt.Fprintln(os.Stderr, "cannot read the tensors")
 		os.Exit(3)
 	}

@@ -35,6 +35,7 @@ type Server struct {
 	changed  chan struct{} // closed and replaced when the state changes
 	conn     Conn
 	process  *process // of conn
+	engine   Engine   // that runs, or was tried last
 	restarts int
 	err      error // why the server is down
 	cancel   context.CancelFunc
@@ -74,7 +75,7 @@ func (s *Server) Status() Status {
 	return Status{
 		Name:  s.file.Name,
 		State: [...]string{"idle", "starting", "healthy", "down", "stopped"}[s.state],
-		PID:   s.conn.PID, Base: s.conn.Base, Restarts: s.restarts, LogPath: s.logPath(), Err: s.err, Engine: s.engines[0].Kind,
+		PID:   s.conn.PID, Base: s.conn.Base, Restarts: s.restarts, LogPath: s.logPath(), Err: s.err, Engine: s.engine.Kind,
 	}
 }
 
@@ -164,6 +165,9 @@ func (s *Server) supervise(ctx context.Context, done chan struct{}) {
 	failures, engine := 0, 0
 	for {
 		began := s.deps.Clock.Now()
+		s.mu.Lock()
+		s.engine = s.engines[engine]
+		s.mu.Unlock()
 		healthy, err := s.run(ctx, s.engines[engine], contextSize(s.deps, meta))
 		if ctx.Err() != nil {
 			return

@@ -18,7 +18,7 @@ type Deps struct {
 	Log      *slog.Logger
 	Getenv   func(string) string
 	Context  int           // tokens of context per server; 0: 4096, or less when the model knows less
-	Threads  int           // 0: one per processor
+	Threads  int           // 0: one per processor but one
 	Startup  time.Duration // how long a start may take; 0: two minutes
 }
 
@@ -44,7 +44,7 @@ const defaultContext = 4096
 // New makes a supervisor. It starts nothing.
 func New(d Deps) *Supervisor {
 	if d.Threads == 0 {
-		d.Threads = runtime.NumCPU()
+		d.Threads = max(1, runtime.NumCPU()-1)
 	}
 	if d.Startup == 0 {
 		d.Startup = 2 * time.Minute

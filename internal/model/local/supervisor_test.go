@@ -192,6 +192,42 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	}
 }
 
+func TestAnotherEngineIsTriedWhenTheFirstCannot(t *testing.T) {
+	t.Parallel()
+	s := supervisor(t, "crash as llama-server")
+	writeRunner(t, s.deps.CacheDir)
+	use(t, s, func(c Conn) {
+		if got := get(t, c, "/props"); !strings.Contains(got, "2048") {
+			t.Errorf("got %s", got)
+		}
+	})
+	if st := s.Running()[0]; st.Engine != "xllamacpp" || st.State != "healthy" {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestAServerThatTakesNoConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	s := supervisor(t, "")
+	var old Conn
+	use(t, s, func(c Conn) { old = c })
+	srv, err := s.Server("tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Abandon(old)
+	use(t, s, func(c Conn) {
+		if c == old {
+			t.Error("the call got the abandoned server")
+		}
+	})
+	srv.Abandon(old) // late news of the old one does not touch the new one
+	gone(t, old.PID)
+	if st := srv.Status(); st.State != "healthy" || st.Restarts != 1 {
+		t.Errorf("status %+v", st)
+	}
+}
+
 func TestStartHasALimit(t *testing.T) {
 	t.Parallel()
 	s := supervisor(t, "hang")

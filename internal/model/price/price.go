@@ -1,6 +1,7 @@
 // Package price knows what model calls cost, from one versioned table in the binary. Each row names its
 // source and the day on which that price was published; a model without a row costs nothing here and is
-// reported as unknown, never guessed.
+// reported as unknown, never guessed. Dearer tiers for very long prompts, and the writing of a cache, are not
+// in the table.
 package price
 
 import (

@@ -63,7 +63,8 @@ type Op interface {
 	// Written is the files that a result wants written into the package directory.
 	Written(result []byte) (Dir, error)
 	// Failure is the error in a result that is an answer and a failure at once, such as a report of a
-	// failed test: what the method Failure() error of the result says. The CLI exits with its kind.
+	// failed test: what WithFailure says, or else the method Failure() error of the result. The CLI
+	// exits with its kind.
 	Failure(result []byte) error
 	// implementation is what the router runs; only this package makes operations.
 	implementation() *operation
@@ -77,6 +78,7 @@ type operation struct {
 	call      func(ctx context.Context, in any, emit func(any)) (any, error)
 	text      func(w io.Writer, out any)
 	eventText func(w io.Writer, event any)
+	failure   func(out any) error // nil: the method of the result, when it has one
 
 	schemaOnce sync.Once
 	checker    *checker
@@ -134,10 +136,21 @@ func WithEventText[E any](o Op, fn func(w io.Writer, event *E)) Op {
 	return c
 }
 
+// WithFailure returns the operation with the error that its result may tell of, for results that
+// cannot have a method Failure() error. The CLI prints the result, then the error, and exits with its kind.
+func WithFailure[O any](o Op, fn func(out *O) error) Op {
+	c := o.implementation().copy()
+	if got := reflect.TypeFor[O](); got != c.out {
+		panic(fmt.Sprintf("op %s: failure of %s, the result is %s", c.meta.ID, got, c.out))
+	}
+	c.failure = func(out any) error { return fn(out.(*O)) }
+	return c
+}
+
 func (o *operation) copy() *operation {
 	return &operation{
 		meta: o.meta, in: o.in, out: o.out, event: o.event, fields: o.fields,
-		call: o.call, text: o.text, eventText: o.eventText,
+		call: o.call, text: o.text, eventText: o.eventText, failure: o.failure,
 	}
 }
 
@@ -202,14 +215,18 @@ func (o *operation) Written(body []byte) (Dir, error) {
 // Failure asks the result whether it tells of a failure.
 func (o *operation) Failure(body []byte) error {
 	v := reflect.New(o.out)
-	f, ok := v.Interface().(interface{ Failure() error })
-	if !ok {
-		return nil
+	failure := o.failure
+	if failure == nil {
+		f, ok := v.Interface().(interface{ Failure() error })
+		if !ok {
+			return nil
+		}
+		failure = func(any) error { return f.Failure() }
 	}
 	if err := json.Unmarshal(body, v.Interface()); err != nil {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	return f.Failure()
+	return failure(v.Interface())
 }
 
 func build(m Meta, o *operation) Op {

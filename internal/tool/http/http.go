@@ -141,6 +141,8 @@ func (r Request) transportFailure(ctx context.Context, err error) *wire.Failure 
 	}
 	what := strings.ToUpper(r.Call.Method) + " " + r.Call.URL
 	switch {
+	case errors.Is(err, errRedirect) && r.Effect != spec.EffectRead:
+		return wire.Fail(wire.Malformed, "%s: %v", what, err) // many servers redirect after they have done it
 	case errors.Is(err, errRedirect):
 		return wire.Fail(wire.Rejected, "%s: %v", what, err)
 	case ctx.Err() != nil:

@@ -23,6 +23,7 @@ import (
 const (
 	startLimit     = 30 * time.Second // for a server to start and say hello
 	pingLimit      = 5 * time.Second
+	lastWordsLimit = 250 * time.Millisecond
 	closeLimit     = 10 * time.Second
 	terminateAfter = 2 * time.Second // from closing stdin to SIGTERM, and from there to SIGKILL
 )

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,14 +17,36 @@ import (
 	"flywheel/internal/tool/wire"
 )
 
-// Tool is a tool as its server describes it.
+// Tool is a tool as its server describes it. Its fields are in the order of their JSON names.
 type Tool struct {
-	Name        string          `json:"name"`
-	Description string          `json:"description,omitempty"`
-	Schema      json.RawMessage `json:"schema"` // JSON Schema of the arguments
-	Output      json.RawMessage `json:"output,omitempty"`
 	Annotations json.RawMessage `json:"annotations,omitempty"`
-	Digest      string          `json:"digest"` // sha256:… of everything above
+	Description string          `json:"description,omitempty"`
+	Digest      string          `json:"digest,omitempty"` // sha256:… of Canonical
+	Name        string          `json:"name"`
+	Output      json.RawMessage `json:"output,omitempty"` // JSON Schema of the answer
+	Schema      json.RawMessage `json:"schema"`           // JSON Schema of the arguments
+}
+
+// Canonical is the JSON that the digest is of: a blob with these bytes has the tool's digest as its own.
+func (t Tool) Canonical() []byte {
+	t.Digest = ""
+	b, _ := marshal(t) // a Tool that describe or ReadTool has made always encodes
+	return b
+}
+
+// ReadTool reads what Canonical has written.
+func ReadTool(canonical []byte) (Tool, error) {
+	var t Tool
+	if err := json.Unmarshal(canonical, &t); err != nil {
+		return t, fmt.Errorf("read a tool's schema: %w", err)
+	}
+	t.Digest = digest(canonical)
+	return t, nil
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // tools lists what the server offers, asked once and again when the server says that it has changed.
@@ -57,26 +80,36 @@ func (s *session) tools(ctx context.Context) (map[string]Tool, *wire.Failure) {
 func describe(t *sdk.Tool) (Tool, error) {
 	d := Tool{Name: t.Name, Description: t.Description}
 	var err error
-	if d.Schema, err = marshal(t.InputSchema); err != nil {
+	if d.Schema, err = canonical(t.InputSchema); err != nil {
 		return d, err
 	}
 	if t.OutputSchema != nil {
-		if d.Output, err = marshal(t.OutputSchema); err != nil {
+		if d.Output, err = canonical(t.OutputSchema); err != nil {
 			return d, err
 		}
 	}
 	if t.Annotations != nil {
-		if d.Annotations, err = marshal(t.Annotations); err != nil {
+		if d.Annotations, err = canonical(t.Annotations); err != nil {
 			return d, err
 		}
 	}
-	canonical, err := marshal(d) // Digest is still empty
-	if err != nil {
-		return d, err
-	}
-	sum := sha256.Sum256(canonical)
-	d.Digest = "sha256:" + hex.EncodeToString(sum[:])
+	d.Digest = digest(d.Canonical())
 	return d, nil
+}
+
+// canonical is JSON with sorted keys, whatever v is.
+func canonical(v any) (json.RawMessage, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var plain any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&plain); err != nil {
+		return nil, err
+	}
+	return marshal(plain)
 }
 
 // checkPin compares the tool with its pin; the failure shows the difference.
@@ -97,7 +130,15 @@ func (s *session) checkPin(ctx context.Context, call Call) *wire.Failure {
 		return nil
 	}
 	return wire.Fail(wire.Drift, "the tool %s of the MCP server %s is not the one that was locked: %s",
-		call.Tool, s.server.Name, strings.Join(Difference(*call.Pin, now), "; "))
+		call.Tool, s.server.Name, Changes(*call.Pin, now))
+}
+
+// Changes is Difference as one text; of a pin that is a digest alone it can only tell the digests.
+func Changes(pin, now Tool) string {
+	if pin.Name == "" {
+		return fmt.Sprintf("locked %s, now %s", pin.Digest, now.Digest)
+	}
+	return strings.Join(Difference(pin, now), "; ")
 }
 
 // Difference says in words what has changed from one description of a tool to another; empty when

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -159,11 +160,26 @@ func (s *session) callFailure(ctx context.Context, err error, sent *delivery) *w
 		return protocolFailure(name, said)
 	}
 	s.giveUp()
+	s.awaitEnd()
 	message := fmt.Sprintf("the MCP server %s ended in the middle of the call", name)
 	if last := s.stderr.last(); last != "" {
 		message += "; its last words: " + last
 	}
 	return wire.Fail(wire.Reset, "%s", message)
+}
+
+// awaitEnd gives a process that has closed its connection a moment to end, so that its last words are
+// there to be told.
+func (s *session) awaitEnd() {
+	if s.cmd == nil {
+		return
+	}
+	limit := time.NewTimer(lastWordsLimit)
+	defer limit.Stop()
+	select {
+	case <-s.dead:
+	case <-limit.C:
+	}
 }
 
 // protocolFailure is what a JSON-RPC error means. One that comes before the tool ran is a rejection.
