@@ -35,8 +35,8 @@ func (s *Service) useLocal(ctx context.Context, server *local.Server, ability Ab
 		var err error
 		out, err = s.complete(ctx, t, req, onDelta)
 		out.Usage.Compute = s.deps.Clock.Now().Sub(began)
-		if fault.HasCode(err, CodeUnreachable) {
-			server.Abandon(c)
+		if fault.HasCode(err, CodeUnreachable) || fault.HasCode(err, CodeInterrupted) {
+			server.Suspect(c)
 		}
 		return err
 	})

@@ -143,9 +143,12 @@ func (s *Server) stop() {
 	}
 }
 
-// Abandon tells that the server behind c takes no connection: it has just died, or it hangs. It is ended
-// and started anew, and the next call waits for that.
-func (s *Server) Abandon(c Conn) {
+// Suspect tells that a call to c broke. A server that does not answer its health check then has just died
+// and is not missed yet, or hangs: it is ended and started anew, and the next call waits for that.
+func (s *Server) Suspect(c Conn) {
+	if status(context.Background(), strings.TrimSuffix(c.Base, "/v1")+"/health", "") == http.StatusOK {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == stateHealthy && s.conn == c {

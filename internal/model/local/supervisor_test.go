@@ -206,7 +206,7 @@ func TestAnotherEngineIsTriedWhenTheFirstCannot(t *testing.T) {
 	}
 }
 
-func TestAServerThatTakesNoConnectionIsReplaced(t *testing.T) {
+func TestSuspectedServerIsReplacedOnlyWhenItIsNotWell(t *testing.T) {
 	t.Parallel()
 	s := supervisor(t, "")
 	var old Conn
@@ -215,13 +215,22 @@ func TestAServerThatTakesNoConnectionIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Abandon(old)
+	srv.Suspect(old) // it answers: it stays
 	use(t, s, func(c Conn) {
-		if c == old {
-			t.Error("the call got the abandoned server")
+		if c != old {
+			t.Error("a healthy server was replaced")
 		}
 	})
-	srv.Abandon(old) // late news of the old one does not touch the new one
+	if err := syscall.Kill(old.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	srv.Suspect(old) // whether or not its end has been noticed, the next call must not get it
+	use(t, s, func(c Conn) {
+		if c == old {
+			t.Error("the call got the dead server")
+		}
+	})
+	srv.Suspect(old) // late news of the old one does not touch the new one
 	gone(t, old.PID)
 	if st := srv.Status(); st.State != "healthy" || st.Restarts != 1 {
 		t.Errorf("status %+v", st)
