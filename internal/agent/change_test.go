@@ -40,31 +40,38 @@ func TestPatchChangesOnlyTheLinesConcerned(t *testing.T) {
 		want  *strings.Replacer
 	}{
 		"a value keeps its comment": {
-			[]string{"tools", "cards.find", "does"}, "Look a card up.",
+			[]string{"tools", "cards.find", "does"},
+			"Look a card up.",
 			strings.NewReplacer("does: Find a card.   # by number", "does: Look a card up.  # by number"),
 		},
 		"a new key goes to the end of its mapping": {
-			[]string{"tools", "cards.find", "retry"}, map[string]any{"max": 3, "for": []string{"timeout", "5xx", "429"}, "backoff": "200ms..5s"},
+			[]string{"tools", "cards.find", "retry"},
+			map[string]any{"max": 3, "for": []string{"timeout", "5xx", "429"}, "backoff": "200ms..5s"},
 			strings.NewReplacer("    mock: {out: {}}\n\n  # Freezing", "    mock: {out: {}}\n    retry: {max: 3, for: [timeout, 5xx, \"429\"], backoff: 200ms..5s}\n\n  # Freezing"),
 		},
 		"a mapping is changed key by key": {
-			[]string{"tools", "cards.freeze", "retry"}, map[string]any{"max": 4, "for": []string{"timeout"}, "backoff": "1s..2s"},
+			[]string{"tools", "cards.freeze", "retry"},
+			map[string]any{"max": 4, "for": []string{"timeout"}, "backoff": "1s..2s"},
 			strings.NewReplacer("max: 1 # low", "max: 4  # low", "      for: [timeout]\n", "      for: [timeout]\n      backoff: 1s..2s\n"),
 		},
 		"a flow mapping keeps its order": {
-			[]string{"tools", "cards.find", "in", "reason?"}, "lost|stolen|other",
+			[]string{"tools", "cards.find", "in", "reason?"},
+			"lost|stolen|other",
 			strings.NewReplacer("in: {card_id: string,   reason?: lost|stolen}", "in: {card_id: string, reason?: lost|stolen|other}"),
 		},
 		"a removed key leaves its comments": {
-			[]string{"tools", "cards.find", "timeout"}, nil,
+			[]string{"tools", "cards.find", "timeout"},
+			nil,
 			strings.NewReplacer("    timeout: 3s\n", ""),
 		},
 		"a long value becomes a block": {
-			[]string{"tools", "cards.freeze", "does"}, "one\ntwo\n",
+			[]string{"tools", "cards.freeze", "does"},
+			"one\ntwo\n",
 			strings.NewReplacer("does: Freeze a card.", "does: |\n      one\n      two"),
 		},
 		"the same value changes nothing": {
-			[]string{"tools", "cards.find", "in"}, map[string]any{"card_id": "string", "reason?": "lost|stolen"},
+			[]string{"tools", "cards.find", "in"},
+			map[string]any{"card_id": "string", "reason?": "lost|stolen"},
 			strings.NewReplacer(),
 		},
 	} {

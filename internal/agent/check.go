@@ -74,8 +74,10 @@ func (b *builder) missingRoot() []Problem {
 	if _, ok := b.sources["flywheel.yaml"]; ok {
 		return nil
 	}
-	p := Problem{File: "flywheel.yaml", Code: "package.not_found", Message: "there is no flywheel.yaml, so this is not a package",
-		Hint: "flywheel init NAME --template help-desk"}
+	p := Problem{
+		File: "flywheel.yaml", Code: "package.not_found", Message: "there is no flywheel.yaml, so this is not a package",
+		Hint: "flywheel init NAME --template help-desk",
+	}
 	if _, ok := b.files["flywheel.yml"]; ok {
 		p.Hint = "rename flywheel.yml to flywheel.yaml"
 	}
@@ -143,18 +145,24 @@ func (c *Checker) strayFile(file string, files op.Dir) []Problem {
 		return nil
 	}
 	if dir == "policies" {
-		return []Problem{{File: file, Code: "package.unsupported", Message: "policies are not in this version, and would not be enforced",
-			Hint: "remove the file"}}
+		return []Problem{{
+			File: file, Code: "package.unsupported", Message: "policies are not in this version, and would not be enforced",
+			Hint: "remove the file",
+		}}
 	}
 	for _, k := range formatKinds {
 		if k.dir == dir {
-			return []Problem{{File: file, Code: "package.unknown_file", Warning: true,
-				Message: "the file is not read", Hint: "name it " + k.dir + "/" + strayStem(file) + k.suffix}}
+			return []Problem{{
+				File: file, Code: "package.unknown_file", Warning: true,
+				Message: "the file is not read", Hint: "name it " + k.dir + "/" + strayStem(file) + k.suffix,
+			}}
 		}
 	}
 	if dir == "suites" && ext != ".md" && strings.Count(file, "/") == 1 {
-		return []Problem{{File: file, Code: "package.unknown_file", Warning: true,
-			Message: "the file is not read", Hint: "name it suites/" + strayStem(file) + ".suite.yaml"}}
+		return []Problem{{
+			File: file, Code: "package.unknown_file", Warning: true,
+			Message: "the file is not read", Hint: "name it suites/" + strayStem(file) + ".suite.yaml",
+		}}
 	}
 	return nil
 }
@@ -166,8 +174,10 @@ func (c *Checker) checkKinds(pkg *spec.Package, files op.Dir, suites, extra map[
 	out := map[string]*SuiteSource{}
 	var problems []Problem
 	check := func(file string, s *source) *KindFile {
-		kf := &KindFile{File: file, Name: stem(file), Value: s.value, Package: pkg, files: files, source: s,
-			read: map[string][]byte{}}
+		kf := &KindFile{
+			File: file, Name: stem(file), Value: s.value, Package: pkg, files: files, source: s,
+			read: map[string][]byte{},
+		}
 		for _, k := range c.kinds {
 			if ok, _ := path.Match(k.Glob, file); !ok {
 				continue

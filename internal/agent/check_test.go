@@ -241,8 +241,10 @@ func TestSuitesAreKeptBesideTheAgent(t *testing.T) {
 	if r.Identity != plain.Identity {
 		t.Error("a suite changes the identity")
 	}
-	want := map[string]*SuiteSource{"a": {Name: "a", File: "suites/a.suite.yaml", Source: []byte(`{"suite":"a","world":"worlds/b.json"}`),
-		Files: map[string][]byte{"worlds/b.json": []byte("{ }")}}}
+	want := map[string]*SuiteSource{"a": {
+		Name: "a", File: "suites/a.suite.yaml", Source: []byte(`{"suite":"a","world":"worlds/b.json"}`),
+		Files: map[string][]byte{"worlds/b.json": []byte("{ }")},
+	}}
 	if diff := cmp.Diff(want, r.Suites); diff != "" {
 		t.Error(diff)
 	}

@@ -54,8 +54,10 @@ func (b *builder) decode() {
 func (b *builder) named(c cursor, dir string) (name string) {
 	name = strings.TrimSuffix(strings.TrimPrefix(c.src.file, dir+"/"), c.src.kind.suffix)
 	if !nameForm.MatchString(name) {
-		b.add(Problem{File: c.src.file, Line: 1, Column: 1, Code: "package.name",
-			Message: "the name " + quote(name) + " is not allowed", Hint: "use lower-case letters, digits, - and _"})
+		b.add(Problem{
+			File: c.src.file, Line: 1, Column: 1, Code: "package.name",
+			Message: "the name " + quote(name) + " is not allowed", Hint: "use lower-case letters, digits, - and _",
+		})
 	}
 	b.origin[dir+"/"+name] = c
 	return name
@@ -80,15 +82,13 @@ func (b *builder) root(c cursor) {
 	}
 	p.Name = c.get("name").need()
 	if p.Name != "" && !nameForm.MatchString(p.Name) {
-		c.get("name").errorf("package.name", "the name %s is not allowed", quote(p.Name)).Hint =
-			"use lower-case letters, digits, - and _"
+		c.get("name").errorf("package.name", "the name %s is not allowed", quote(p.Name)).Hint = "use lower-case letters, digits, - and _"
 	}
 	p.Description, p.Goal = c.get("description").text(), c.get("goal").text()
 	p.Entry = c.get("entry").need()
 	for _, m := range c.get("models").entries() {
 		if !nameForm.MatchString(m.key()) {
-			m.keyErrorf("package.name", "the model alias %s is not allowed", quote(m.key())).Hint =
-				"use lower-case letters, digits, - and _"
+			m.keyErrorf("package.name", "the model alias %s is not allowed", quote(m.key())).Hint = "use lower-case letters, digits, - and _"
 		}
 		p.Models[m.key()] = m.model()
 	}
@@ -118,8 +118,7 @@ func (c cursor) provider(ref string) {
 	}
 	provider, name, ok := strings.Cut(ref, "/")
 	if !ok || provider == "" || name == "" || strings.ContainsAny(ref, " \t\n") {
-		c.errorf("package.model", "%s is not a model", quote(ref)).Hint =
-			"write provider/name, as in local/smollm2-135m-instruct or openai/gpt-5-mini"
+		c.errorf("package.model", "%s is not a model", quote(ref)).Hint = "write provider/name, as in local/smollm2-135m-instruct or openai/gpt-5-mini"
 		return
 	}
 	if provider == "scripted" {
@@ -129,8 +128,7 @@ func (c cursor) provider(ref string) {
 
 func (c cursor) environment() spec.EnvVar {
 	if !envForm.MatchString(c.key()) {
-		c.keyErrorf("package.name", "the environment name %s is not allowed", quote(c.key())).Hint =
-			"use upper-case letters, digits and _"
+		c.keyErrorf("package.name", "the environment name %s is not allowed", quote(c.key())).Hint = "use upper-case letters, digits and _"
 	}
 	if _, ok := c.v.(map[string]any); !ok {
 		c.checkSecret()
@@ -140,8 +138,10 @@ func (c cursor) environment() spec.EnvVar {
 		cursor{c.b, c.src, c.path, s}.checkSecret()
 	}
 	c.mapping("description", "default", "required")
-	return spec.EnvVar{Description: c.get("description").text(), Default: c.get("default").scalarText(),
-		Required: c.get("required").boolean()}
+	return spec.EnvVar{
+		Description: c.get("description").text(), Default: c.get("default").scalarText(),
+		Required: c.get("required").boolean(),
+	}
 }
 
 // scalarText is any scalar as text: environments hold nothing else.
@@ -157,8 +157,10 @@ func (c cursor) limits() spec.Limits {
 	if !c.mapping("steps", "cost", "time") {
 		return spec.Limits{}
 	}
-	return spec.Limits{Steps: c.get("steps").integer(1, 100_000), Cost: c.get("cost").number(0, 1e6),
-		Time: c.get("time").duration()}
+	return spec.Limits{
+		Steps: c.get("steps").integer(1, 100_000), Cost: c.get("cost").number(0, 1e6),
+		Time: c.get("time").duration(),
+	}
 }
 
 func (b *builder) prompt(c cursor) {
@@ -186,8 +188,10 @@ func (b *builder) agent(c cursor) {
 	}
 	if strings.TrimSpace(body) == "" {
 		line, _ := c.src.at([]string{"body"}, false)
-		b.add(Problem{File: c.src.file, Line: line, Column: 1, Code: "package.missing_prompt", Message: "the agent has no prompt",
-			Hint: "write the system prompt below the front matter"})
+		b.add(Problem{
+			File: c.src.file, Line: line, Column: 1, Code: "package.missing_prompt", Message: "the agent has no prompt",
+			Hint: "write the system prompt below the front matter",
+		})
 	}
 	b.pkg.Agents[name] = a
 }
@@ -233,8 +237,10 @@ func (b *builder) memory(c cursor) {
 		return
 	}
 	c.get("memory").sameName(name)
-	m := &spec.Memory{Name: name, Kind: c.get("kind").need(), Scope: c.get("scope").oneOf("agent"),
-		Data: c.get("data").text()}
+	m := &spec.Memory{
+		Name: name, Kind: c.get("kind").need(), Scope: c.get("scope").oneOf("agent"),
+		Data: c.get("data").text(),
+	}
 	if m.Kind != "" {
 		c.get("kind").oneOf("episodes")
 	}
@@ -251,7 +257,6 @@ func (b *builder) memory(c cursor) {
 // sameName checks that a file says the name that its path has: names are ids.
 func (c cursor) sameName(name string) {
 	if s := c.need(); s != "" && s != name {
-		c.errorf("package.name_mismatch", "the file says %s and is called %s", quote(s), quote(name)).Hint =
-			"make both the same"
+		c.errorf("package.name_mismatch", "the file says %s and is called %s", quote(s), quote(name)).Hint = "make both the same"
 	}
 }

@@ -185,8 +185,10 @@ func (c cursor) human() *spec.Human {
 	if !c.mapping("ask", "who", "timeout", "else") {
 		return &spec.Human{}
 	}
-	h := &spec.Human{Ask: c.get("ask").need(), Who: c.get("who").text(), Timeout: c.get("timeout").duration(),
-		Else: c.get("else").text()}
+	h := &spec.Human{
+		Ask: c.get("ask").need(), Who: c.get("who").text(), Timeout: c.get("timeout").duration(),
+		Else: c.get("else").text(),
+	}
 	if h.Timeout != 0 && h.Else == "" {
 		c.errorf("package.missing_key", `a question with "timeout" needs "else", the node to go to then`)
 	}

@@ -41,14 +41,12 @@ func (b *builder) tools(c cursor) {
 	}
 	for _, t := range tools.entries() {
 		if first, twice := b.origin["tools/"+t.key()]; twice {
-			t.keyErrorf("package.duplicate_name", "the tool %s is already declared in %s", quote(t.key()), first.src.file).Hint =
-				"rename one of them"
+			t.keyErrorf("package.duplicate_name", "the tool %s is already declared in %s", quote(t.key()), first.src.file).Hint = "rename one of them"
 			continue
 		}
 		b.origin["tools/"+t.key()] = t
 		if !toolForm.MatchString(t.key()) {
-			t.keyErrorf("package.name", "the tool name %s is not allowed", quote(t.key())).Hint =
-				"use lower-case words joined by dots, as in cards.freeze"
+			t.keyErrorf("package.name", "the tool name %s is not allowed", quote(t.key())).Hint = "use lower-case words joined by dots, as in cards.freeze"
 		}
 		b.pkg.Tools[t.key()] = t.tool()
 	}
@@ -113,8 +111,7 @@ func (c cursor) tool() *spec.Tool {
 		if name := a.need(); name != "" {
 			t.Authority = append(t.Authority, name)
 			if !slices.Contains(args, name) {
-				a.errorf("package.unknown_argument", "%s is not an argument of %s", quote(name), t.Name).Hint =
-					didYouMean(name, args)
+				a.errorf("package.unknown_argument", "%s is not an argument of %s", quote(name), t.Name).Hint = didYouMean(name, args)
 			}
 		}
 	}
@@ -132,8 +129,7 @@ func (c cursor) tool() *spec.Tool {
 func (c cursor) checkTool(t *spec.Tool) {
 	switch {
 	case t.Mock == nil && !c.has("call"):
-		c.keyErrorf("package.missing_key", `the tool needs "call" or "mock"`).Hint =
-			"call: {mcp: server/tool}, call: {http: {get: URL}}, or mock: {star: mocks/FILE.star}"
+		c.keyErrorf("package.missing_key", `the tool needs "call" or "mock"`).Hint = "call: {mcp: server/tool}, call: {http: {get: URL}}, or mock: {star: mocks/FILE.star}"
 	case t.Mock == nil:
 		c.keyErrorf("package.no_mock", "%s has no mock, so tests, replays and forks cannot call it", t.Name).Warning = true
 	}
@@ -225,8 +221,7 @@ func (c cursor) retry() *spec.Retry {
 	for _, f := range c.get("for").list() {
 		class := f.scalarText()
 		if class != "" && !retryForm.MatchString(class) {
-			f.errorf("package.value", "%s is not something to retry for", quote(class)).Hint =
-				didYouMean(class, []string{"timeout", "5xx", "429", "reset", "unavailable", "throttled", "malformed"})
+			f.errorf("package.value", "%s is not something to retry for", quote(class)).Hint = didYouMean(class, []string{"timeout", "5xx", "429", "reset", "unavailable", "throttled", "malformed"})
 			continue
 		}
 		r.For = append(r.For, class)
@@ -265,8 +260,7 @@ func (c cursor) idempotency() string {
 	case text == "", text == "natural":
 	case (form == "header" || form == "arg" || form == "meta") && name != "":
 	default:
-		c.errorf("package.value", "%s does not say where the key goes", quote(text)).Hint =
-			"write header:NAME, arg:NAME or meta:NAME, or natural when doing it twice is the same as once"
+		c.errorf("package.value", "%s does not say where the key goes", quote(text)).Hint = "write header:NAME, arg:NAME or meta:NAME, or natural when doing it twice is the same as once"
 		return ""
 	}
 	return text

@@ -75,8 +75,10 @@ func Diff(a, b *Resolved) []ComponentDiff {
 
 func (d *ComponentDiff) compare(before, after []byte) {
 	if d.Kind == KindData {
-		d.Fields = []FieldDiff{{Path: "bytes", Before: size(before), After: size(after)},
-			{Path: "lines", Before: lines(before), After: lines(after)}}
+		d.Fields = []FieldDiff{
+			{Path: "bytes", Before: size(before), After: size(after)},
+			{Path: "lines", Before: lines(before), After: lines(after)},
+		}
 		if d.Change == Removed {
 			for i := range d.Fields {
 				d.Fields[i].After = nil

@@ -170,8 +170,7 @@ func (c cursor) checkEnv(src string) {
 func (b *builder) needEnv(c cursor, name string) {
 	b.later = append(b.later, func() {
 		if _, ok := b.pkg.Env[name]; !ok {
-			c.errorf("package.unknown_env", "the environment value %s is not declared", name).Hint =
-				cmpHint(didYouMean(name, sortedKeys(b.pkg.Env)), "declare it in flywheel.yaml: env: {"+name+": default}")
+			c.errorf("package.unknown_env", "the environment value %s is not declared", name).Hint = cmpHint(didYouMean(name, sortedKeys(b.pkg.Env)), "declare it in flywheel.yaml: env: {"+name+": default}")
 		}
 	})
 }

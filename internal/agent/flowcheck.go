@@ -34,15 +34,13 @@ func (b *builder) nodeRefs(c cursor, n *spec.Node, names, roots []string) {
 	switch n.Kind {
 	case spec.NodeAgent:
 		if n.Agent != "" && b.pkg.Agents[n.Agent] == nil {
-			c.get("agent").errorf("package.unknown_agent", "there is no agent %s", quote(n.Agent)).Hint =
-				cmpHint(didYouMean(n.Agent, sortedKeys(b.pkg.Agents)), "write agents/"+n.Agent+".agent.md")
+			c.get("agent").errorf("package.unknown_agent", "there is no agent %s", quote(n.Agent)).Hint = cmpHint(didYouMean(n.Agent, sortedKeys(b.pkg.Agents)), "write agents/"+n.Agent+".agent.md")
 		} else if a := b.pkg.Agents[n.Agent]; a != nil {
 			c.checkArgs(a.Input, "the input of agent "+n.Agent)
 		}
 	case spec.NodeTool:
 		if n.Tool != "" && b.pkg.Tools[n.Tool] == nil {
-			c.get("tool").errorf("package.unknown_tool", "there is no tool %s", quote(n.Tool)).Hint =
-				didYouMean(n.Tool, sortedKeys(b.pkg.Tools))
+			c.get("tool").errorf("package.unknown_tool", "there is no tool %s", quote(n.Tool)).Hint = didYouMean(n.Tool, sortedKeys(b.pkg.Tools))
 		} else if t := b.pkg.Tools[n.Tool]; t != nil {
 			c.checkArgs(t.In, "the arguments of "+n.Tool)
 		}
@@ -111,8 +109,7 @@ func (c cursor) checkArgs(schema []byte, what string) {
 			if in.v != nil {
 				at = in
 			}
-			at.errorf("package.missing_argument", "%s of %s is not given", quote(name), strings.TrimPrefix(what, "the ")).Hint =
-				"add it under in"
+			at.errorf("package.missing_argument", "%s of %s is not given", quote(name), strings.TrimPrefix(what, "the ")).Hint = "add it under in"
 		}
 	}
 }
@@ -165,8 +162,7 @@ func (b *builder) unbounded(nodes cursor, f *spec.Flow) {
 						break
 					}
 				}
-				at.errorf("package.unbounded_cycle", "the cycle %s never has to end", strings.Join(cycle, " → ")).Hint =
-					"add max: 3 to one of its nodes, the number of visits that are allowed"
+				at.errorf("package.unbounded_cycle", "the cycle %s never has to end", strings.Join(cycle, " → ")).Hint = "add max: 3 to one of its nodes, the number of visits that are allowed"
 				continue
 			}
 			visit(to)

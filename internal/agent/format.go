@@ -31,8 +31,10 @@ func Format(files op.Dir) (changed op.Dir, problems []Problem) {
 		}
 		text, ok := s.formatted()
 		if !ok {
-			problems = append(problems, Problem{File: file, Code: "package.format", Warning: true,
-				Message: "the file is left as it is, because a comment or value might not survive"})
+			problems = append(problems, Problem{
+				File: file, Code: "package.format", Warning: true,
+				Message: "the file is left as it is, because a comment or value might not survive",
+			})
 			continue
 		}
 		if text != string(files[file]) {

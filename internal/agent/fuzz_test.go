@@ -10,8 +10,10 @@ import (
 // FuzzYAML: no text makes the parser fail; every problem has a place; what can be read can be laid out
 // without changing what it says.
 func FuzzYAML(f *testing.F) {
-	for _, s := range []string{"a: 1\nb: [x, {c?: d}] # e\n", "a: |\n  b\n\n  c\n# end\n", "- a\n- - b\n  - c: d\n", "a: &x 1\nb: *x\n",
-		"\"a\": 'b''c'\n", "a: >-\n  b\n  c\n", "{a: 1,\n # c\n b: 2}\n", "? a\n: b\n", "a:\n\n  # x\n  b: 1\n  # y\nc:\n", "%YAML 1.2\n---\na: 1\n...\n"} {
+	for _, s := range []string{
+		"a: 1\nb: [x, {c?: d}] # e\n", "a: |\n  b\n\n  c\n# end\n", "- a\n- - b\n  - c: d\n", "a: &x 1\nb: *x\n",
+		"\"a\": 'b''c'\n", "a: >-\n  b\n  c\n", "{a: 1,\n # c\n b: 2}\n", "? a\n: b\n", "a:\n\n  # x\n  b: 1\n  # y\nc:\n", "%YAML 1.2\n---\na: 1\n...\n",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -50,8 +52,10 @@ func FuzzYAML(f *testing.F) {
 // FuzzCheck: no file of any kind makes Check fail, and what it accepts has one identity.
 func FuzzCheck(f *testing.F) {
 	files := sound()
-	names := []string{"flywheel.yaml", "agents/desk.agent.md", "tools/cards.tool.yaml", "flows/f.flow.yaml", "prompts/p.prompt.md",
-		"memory/m.memory.yaml", "flywheel.lock"}
+	names := []string{
+		"flywheel.yaml", "agents/desk.agent.md", "tools/cards.tool.yaml", "flows/f.flow.yaml", "prompts/p.prompt.md",
+		"memory/m.memory.yaml", "flywheel.lock",
+	}
 	example, err := Template("help-desk")
 	if err != nil {
 		f.Fatal(err)

@@ -106,6 +106,11 @@ func MakeLock(ctx context.Context, r *Resolved, pins Pins) (*Lock, error) {
 		if !alias {
 			choice = spec.ModelChoice{First: line.Name}
 		}
+		if rules, ours := r.Script(choice.First); ours {
+			line.Ref, line.Digest = choice.First, string(blob.Of(rules))
+			line.Facts = map[string]string{"form": "scripted", "reproducible": "true"}
+			continue
+		}
 		if err := line.pin(ctx, pins.Models, choice); err != nil {
 			return nil, err
 		}
@@ -189,8 +194,10 @@ func ParseLock(text []byte) (*Lock, []Problem) {
 	lock := &Lock{}
 	var problems []Problem
 	fail := func(line int, format string, args ...any) {
-		problems = append(problems, Problem{File: LockFile, Line: line, Column: 1, Code: "package.lock",
-			Message: fmt.Sprintf(format, args...), Hint: "flywheel lock"})
+		problems = append(problems, Problem{
+			File: LockFile, Line: line, Column: 1, Code: "package.lock",
+			Message: fmt.Sprintf(format, args...), Hint: "flywheel lock",
+		})
 	}
 	for i, raw := range strings.Split(normalText(text), "\n") {
 		words := strings.Fields(raw)

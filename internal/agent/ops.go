@@ -85,8 +85,10 @@ func (d Deps) checkOp() op.Op {
 		if err := Fault(problems); err != nil {
 			return nil, err
 		}
-		return &checkOut{Identity: r.Identity, Name: r.Package.Name, Entry: r.Package.Entry, Files: len(r.tree),
-			Suites: sortedKeys(r.Suites), Warnings: orEmpty(problems)}, nil
+		return &checkOut{
+			Identity: r.Identity, Name: r.Package.Name, Entry: r.Package.Entry, Files: len(r.tree),
+			Suites: sortedKeys(r.Suites), Warnings: orEmpty(problems),
+		}, nil
 	})
 	return op.WithText(o, func(w io.Writer, out *checkOut) {
 		writeProblems(w, out.Warnings)

@@ -387,8 +387,10 @@ func deep(n *node, level int) bool {
 }
 
 // keyOrder is how people write the keys of the format; others follow by name.
-var keyOrder = []string{"flywheel", "flow", "memory", "name", "does", "effect", "authority", "returns", "max", "for",
-	"backoff", "agent", "tool", "when", "to", "in", "next"}
+var keyOrder = []string{
+	"flywheel", "flow", "memory", "name", "does", "effect", "authority", "returns", "max", "for",
+	"backoff", "agent", "tool", "when", "to", "in", "next",
+}
 
 func orderedKeys(m map[string]any) []string {
 	keys := sortedKeys(m)

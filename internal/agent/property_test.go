@@ -154,9 +154,11 @@ func (a *author) file(v any) string {
 	return out.String()
 }
 
-var sampleTexts = rapid.SampledFrom([]string{"a", "b c", "yes", "null", "4711", "3s", "5xx", "1_000", "12:30", "0o17", "1.", ".5", "+1", "1e3x", "- x", "x: y", "# no", "é", "", " lead", "trail ",
+var sampleTexts = rapid.SampledFrom([]string{
+	"a", "b c", "yes", "null", "4711", "3s", "5xx", "1_000", "12:30", "0o17", "1.", ".5", "+1", "1e3x", "- x", "x: y", "# no", "é", "", " lead", "trail ",
 	"200ms..5s", "${input.a}", "{{x}}", "it's", `say "x"`, "a\nb", "a\n\n b\n", "*", "&x", "!t", "[x", "{y", "x, y", "on", "~", "1e3", "0x1f",
-	"2024-01-01", "tab\there", "|", ">", "%", "@a", "`", "\u00a0", "a #b", "a#b", "?", "x?", ":", "a:", "\\", "日本", "=", "<<", "---", "a --- b"})
+	"2024-01-01", "tab\there", "|", ">", "%", "@a", "`", "\u00a0", "a #b", "a#b", "?", "x?", ":", "a:", "\\", "日本", "=", "<<", "---", "a --- b",
+})
 
 func valueGen(depth int) *rapid.Generator[any] {
 	return rapid.Custom(func(t *rapid.T) any {
@@ -431,27 +433,38 @@ func changeGen(r *Resolved) *rapid.Generator[Change] {
 	return rapid.Custom(func(t *rapid.T) Change {
 		switch rapid.IntRange(0, 8).Draw(t, "kind") {
 		case 0:
-			return Change{File: "tools/shop.tool.yaml", Path: []string{"tools", "orders.find", "retry"},
-				Value: map[string]any{"max": rapid.IntRange(0, 5).Draw(t, "max"), "for": []string{"timeout", "5xx"}, "backoff": "200ms..5s"}}
+			return Change{
+				File: "tools/shop.tool.yaml", Path: []string{"tools", "orders.find", "retry"},
+				Value: map[string]any{"max": rapid.IntRange(0, 5).Draw(t, "max"), "for": []string{"timeout", "5xx"}, "backoff": "200ms..5s"},
+			}
 		case 1:
-			return Change{File: "tools/shop.tool.yaml", Path: []string{"tools", rapid.SampledFrom([]string{"orders.find", "orders.cancel", "no.tool"}).Draw(t, "tool"), "timeout"},
-				Value: rapid.SampledFrom([]any{"5s", "1m", "soon", nil}).Draw(t, "timeout")}
+			return Change{
+				File: "tools/shop.tool.yaml", Path: []string{"tools", rapid.SampledFrom([]string{"orders.find", "orders.cancel", "no.tool"}).Draw(t, "tool"), "timeout"},
+				Value: rapid.SampledFrom([]any{"5s", "1m", "soon", nil}).Draw(t, "timeout"),
+			}
 		case 2:
 			return Change{File: "agents/desk.agent.md", Path: []string{"body"}, Content: []byte(rapid.SampledFrom([]string{
-				"You are kind.\n", "\n\nTwo\n\nparagraphs {{> tone}}\n\n", "---\nnot front\n---\n", "{{> none}}", ""}).Draw(t, "body"))}
+				"You are kind.\n", "\n\nTwo\n\nparagraphs {{> tone}}\n\n", "---\nnot front\n---\n", "{{> none}}", "",
+			}).Draw(t, "body"))}
 		case 3:
-			return Change{File: "agents/desk.agent.md", Path: []string{rapid.SampledFrom([]string{"temperature", "max_tokens", "description", "examples"}).Draw(t, "key")},
-				Value: rapid.SampledFrom([]any{1, 0.5, "data/examples.jsonl", nil}).Draw(t, "value")}
+			return Change{
+				File: "agents/desk.agent.md", Path: []string{rapid.SampledFrom([]string{"temperature", "max_tokens", "description", "examples"}).Draw(t, "key")},
+				Value: rapid.SampledFrom([]any{1, 0.5, "data/examples.jsonl", nil}).Draw(t, "value"),
+			}
 		case 4:
 			return Change{File: "data/new.jsonl", Content: []byte(`{"user": "hi"}` + "\n")}
 		case 5:
-			return Change{File: "memory/past.memory.yaml", Value: map[string]any{"memory": "past", "kind": "episodes", "scope": "agent",
-				"data": "data/new.jsonl", "retrieve": map[string]any{"k": 4, "by": "tfidf"}}}
+			return Change{File: "memory/past.memory.yaml", Value: map[string]any{
+				"memory": "past", "kind": "episodes", "scope": "agent",
+				"data": "data/new.jsonl", "retrieve": map[string]any{"k": 4, "by": "tfidf"},
+			}}
 		case 6:
 			return Change{File: "agents/desk.agent.md", Path: []string{"memory"}, Value: []string{"past"}}
 		case 7:
-			return Change{File: "flows/desk.flow.yaml", Path: []string{"nodes", rapid.SampledFrom([]string{"read", "talk", "extra"}).Draw(t, "node")},
-				Value: rapid.SampledFrom([]any{map[string]any{"end": map[string]any{"reply": "hi"}}, nil, map[string]any{"code": map[string]any{"order": "'1'"}, "next": "decide"}}).Draw(t, "value")}
+			return Change{
+				File: "flows/desk.flow.yaml", Path: []string{"nodes", rapid.SampledFrom([]string{"read", "talk", "extra"}).Draw(t, "node")},
+				Value: rapid.SampledFrom([]any{map[string]any{"end": map[string]any{"reply": "hi"}}, nil, map[string]any{"code": map[string]any{"order": "'1'"}, "next": "decide"}}).Draw(t, "value"),
+			}
 		}
 		file := rapid.SampledFrom(sortedKeys(r.tree)).Draw(t, "file")
 		if r.Data[file] != nil {

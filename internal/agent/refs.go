@@ -85,16 +85,14 @@ func (b *builder) agentRefs(name string, a *spec.Agent) {
 	c := b.origin["agents/"+name]
 	if a.Model != "" && !strings.Contains(a.Model, "/") {
 		if _, ok := b.pkg.Models[a.Model]; !ok {
-			c.get("model").errorf("package.unknown_model", "there is no model alias %s", quote(a.Model)).Hint =
-				cmpHint(didYouMean(a.Model, sortedKeys(b.pkg.Models)), "declare it under models in flywheel.yaml, or write provider/name")
+			c.get("model").errorf("package.unknown_model", "there is no model alias %s", quote(a.Model)).Hint = cmpHint(didYouMean(a.Model, sortedKeys(b.pkg.Models)), "declare it under models in flywheel.yaml, or write provider/name")
 		}
 	} else {
 		c.get("model").provider(a.Model)
 	}
 	for _, m := range c.get("memory").list() {
 		if s, ok := m.v.(string); ok && s != "" && b.pkg.Memories[s] == nil {
-			m.errorf("package.unknown_memory", "there is no memory %s", quote(s)).Hint =
-				cmpHint(didYouMean(s, sortedKeys(b.pkg.Memories)), "declare it in memory/"+s+".memory.yaml")
+			m.errorf("package.unknown_memory", "there is no memory %s", quote(s)).Hint = cmpHint(didYouMean(s, sortedKeys(b.pkg.Memories)), "declare it in memory/"+s+".memory.yaml")
 		}
 	}
 	seen := map[string]bool{}
@@ -127,8 +125,7 @@ func (b *builder) toolUseRefs(t cursor, seen map[string]bool) {
 			at = e
 		}
 		if len(matched) == 0 && name != "" {
-			at.keyErrorf("package.unknown_tool", "there is no tool %s", quote(name)).Hint =
-				cmpHint(didYouMean(name, sortedKeys(b.pkg.Tools)), "declare it in a file under tools/")
+			at.keyErrorf("package.unknown_tool", "there is no tool %s", quote(name)).Hint = cmpHint(didYouMean(name, sortedKeys(b.pkg.Tools)), "declare it in a file under tools/")
 		}
 		if seen[name] {
 			at.keyErrorf("package.duplicate_name", "the tool %s is in the list twice", quote(name))
@@ -147,8 +144,7 @@ func (b *builder) boundArgs(c cursor, tool *spec.Tool) {
 	names, declared := properties(tool.In)
 	for _, arg := range c.entries() {
 		if declared && !slices.Contains(names, arg.key()) {
-			arg.keyErrorf("package.unknown_argument", "%s is not an argument of %s", quote(arg.key()), tool.Name).Hint =
-				didYouMean(arg.key(), names)
+			arg.keyErrorf("package.unknown_argument", "%s is not an argument of %s", quote(arg.key()), tool.Name).Hint = didYouMean(arg.key(), names)
 		}
 		arg.checkTexts("input", "env")
 	}
@@ -170,8 +166,7 @@ func (b *builder) matchTools(pattern string) []string {
 func (b *builder) toolRefs(name string, t *spec.Tool) {
 	c := b.origin["tools/"+name]
 	if t.Call.MCP != nil && t.Call.MCP.Server != "" && b.pkg.Servers[t.Call.MCP.Server] == nil {
-		c.get("call").get("mcp").errorf("package.unknown_server", "there is no MCP server %s", quote(t.Call.MCP.Server)).Hint =
-			cmpHint(didYouMean(t.Call.MCP.Server, sortedKeys(b.pkg.Servers)), "declare it under mcp in the tool file")
+		c.get("call").get("mcp").errorf("package.unknown_server", "there is no MCP server %s", quote(t.Call.MCP.Server)).Hint = cmpHint(didYouMean(t.Call.MCP.Server, sortedKeys(b.pkg.Servers)), "declare it under mcp in the tool file")
 	}
 	if t.Backup == "" {
 		return
@@ -180,8 +175,7 @@ func (b *builder) toolRefs(name string, t *spec.Tool) {
 	backup := b.pkg.Tools[t.Backup]
 	switch {
 	case backup == nil:
-		at.errorf("package.unknown_tool", "there is no tool %s", quote(t.Backup)).Hint =
-			didYouMean(t.Backup, slices.DeleteFunc(sortedKeys(b.pkg.Tools), func(n string) bool { return n == name }))
+		at.errorf("package.unknown_tool", "there is no tool %s", quote(t.Backup)).Hint = didYouMean(t.Backup, slices.DeleteFunc(sortedKeys(b.pkg.Tools), func(n string) bool { return n == name }))
 	case t.Backup == name:
 		at.errorf("package.backup", "a tool cannot be its own backup")
 	case b.backupLoops(name):
@@ -305,8 +299,10 @@ func (b *builder) partCycles() {
 		if slices.Contains(b.partsBelow(name, map[string]bool{}), name) {
 			c := b.origin["prompts/"+name]
 			line, column := c.src.at([]string{"body"}, false)
-			b.add(Problem{File: c.src.file, Line: line, Column: column, Code: "package.cycle",
-				Message: "the prompt part " + quote(name) + " contains itself"})
+			b.add(Problem{
+				File: c.src.file, Line: line, Column: column, Code: "package.cycle",
+				Message: "the prompt part " + quote(name) + " contains itself",
+			})
 		}
 	}
 }

@@ -16,8 +16,7 @@ func (c cursor) objectSchema() json.RawMessage {
 		return nil
 	}
 	if _, ok := c.v.(map[string]any); !ok {
-		c.errorf("package.schema", "a schema of named values is needed here, not %s", describe(c.v)).Hint =
-			"write {name: string, count?: integer}"
+		c.errorf("package.schema", "a schema of named values is needed here, not %s", describe(c.v)).Hint = "write {name: string, count?: integer}"
 		return nil
 	}
 	schema := c.schema()
@@ -57,8 +56,7 @@ func (c cursor) schema() map[string]any {
 		}
 		return c.mappingSchema(v)
 	}
-	c.errorf("package.schema", "a type is needed here, not %s", describe(c.v)).Hint =
-		`write string, number, integer, boolean, a|b|c, [string] or {…}; put a type with a description in quotes`
+	c.errorf("package.schema", "a type is needed here, not %s", describe(c.v)).Hint = `write string, number, integer, boolean, a|b|c, [string] or {…}; put a type with a description in quotes`
 	return nil
 }
 

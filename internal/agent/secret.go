@@ -48,8 +48,10 @@ func findSecrets(files op.Dir) []Problem {
 				if at == nil {
 					continue
 				}
-				out = append(out, Problem{File: file, Line: i + 1, Column: utf8.RuneCountInString(line[:at[0]]) + 1,
-					Code: "package.secret", Message: "this looks like " + s.what + " in clear text", Hint: secretHint})
+				out = append(out, Problem{
+					File: file, Line: i + 1, Column: utf8.RuneCountInString(line[:at[0]]) + 1,
+					Code: "package.secret", Message: "this looks like " + s.what + " in clear text", Hint: secretHint,
+				})
 				break
 			}
 		}

@@ -93,13 +93,17 @@ func normalText(b []byte) string {
 func parseSource(file string, kind fileKind, content []byte) (*source, []Problem) {
 	s := &source{file: file, kind: kind}
 	if len(content) > maxText {
-		return nil, []Problem{{File: file, Code: "package.too_large",
+		return nil, []Problem{{
+			File: file, Code: "package.too_large",
 			Message: fmt.Sprintf("%d bytes; a file that is read as text has at most %d", len(content), maxText),
-			Hint:    "move the data into a .jsonl file"}}
+			Hint:    "move the data into a .jsonl file",
+		}}
 	}
 	if line, column, ok := validText(content); !ok {
-		return nil, []Problem{{File: file, Line: line, Column: column, Code: "package.encoding",
-			Message: "the file is not UTF-8 text", Hint: "save it as UTF-8"}}
+		return nil, []Problem{{
+			File: file, Line: line, Column: column, Code: "package.encoding",
+			Message: "the file is not UTF-8 text", Hint: "save it as UTF-8",
+		}}
 	}
 	s.text = normalText(content)
 	yamlText := s.text
@@ -112,8 +116,10 @@ func parseSource(file string, kind fileKind, content []byte) (*source, []Problem
 	doc, errs := parseYAML(yamlText)
 	var problems []Problem
 	for _, e := range errs {
-		problems = append(problems, Problem{File: file, Line: e.line + s.docLine, Column: e.column, Code: e.code,
-			Message: e.message, Hint: e.hint})
+		problems = append(problems, Problem{
+			File: file, Line: e.line + s.docLine, Column: e.column, Code: e.code,
+			Message: e.message, Hint: e.hint,
+		})
 	}
 	if doc == nil {
 		return nil, problems
@@ -161,8 +167,10 @@ func (s *source) split() *Problem {
 		}
 		offset = next
 	}
-	return &Problem{File: s.file, Line: 1, Column: 1, Code: "package.front_matter",
-		Message: "the front matter is not closed", Hint: "end it with a line that is ---"}
+	return &Problem{
+		File: s.file, Line: 1, Column: 1, Code: "package.front_matter",
+		Message: "the front matter is not closed", Hint: "end it with a line that is ---",
+	}
 }
 
 // normalise is the content without layout. What the layout says and behaviour depends on, the first
@@ -261,13 +269,17 @@ func indexOf(step string, length int) (int, bool) {
 func checkPaths(files op.Dir) []Problem {
 	var out []Problem
 	if len(files) > maxFiles {
-		out = append(out, Problem{File: "flywheel.yaml", Code: "package.too_large",
-			Message: fmt.Sprintf("%d files; a package has at most %d", len(files), maxFiles)})
+		out = append(out, Problem{
+			File: "flywheel.yaml", Code: "package.too_large",
+			Message: fmt.Sprintf("%d files; a package has at most %d", len(files), maxFiles),
+		})
 	}
 	for _, file := range sortedKeys(files) {
 		if !safePath(file) {
-			out = append(out, Problem{File: file, Code: "package.path", Message: "the path leaves the package",
-				Hint: "use a relative path with / and without .."})
+			out = append(out, Problem{
+				File: file, Code: "package.path", Message: "the path leaves the package",
+				Hint: "use a relative path with / and without ..",
+			})
 		}
 	}
 	return out

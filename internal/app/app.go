@@ -107,7 +107,8 @@ func (h *home) domains(secret []byte, key *release.Key) (err error) {
 	}
 	found := packages{blobs: h.blobs, checker: h.checker, releases: h.releases}
 	h.runs = run.New(run.Deps{
-		DB: h.db, Blobs: h.blobs, Bus: h.bus, Log: h.log, Models: h.models, Tools: h.tools, Packages: found,
+		DB: h.db, Blobs: h.blobs, Bus: h.bus, Log: h.log, Models: h.models, Packages: found,
+		Tools:    &toolbox{tools: h.tools, releases: h.releases, blobs: h.blobs, log: h.log},
 		Outcomes: verdicts{h.observe}, Secret: secret, Getenv: h.getenv,
 	})
 	finder.runs = h.runs

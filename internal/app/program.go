@@ -10,6 +10,7 @@ import (
 	"flywheel/internal/cli"
 	"flywheel/internal/identity"
 	"flywheel/internal/model"
+	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/op"
 	"flywheel/internal/server"
 	"flywheel/spec"
@@ -197,7 +198,11 @@ func (s schemer) Schemas(ctx context.Context, env map[string]string, pkg *spec.P
 	}
 	out := make(map[string]string, len(schemas))
 	for name, schema := range schemas {
-		out[name] = string(schema.Digest)
+		// Kept under its digest, so that a later difference can be shown in words.
+		if _, err := blob.PutBytes(ctx, s.h.blobs, schema.Canonical()); err != nil {
+			return nil, err
+		}
+		out[name] = schema.Digest
 	}
 	return out, nil
 }

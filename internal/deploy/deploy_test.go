@@ -66,7 +66,7 @@ func (e *echo) Chat(ctx context.Context, req model.Request, onDelta func(model.D
 
 type noTools struct{}
 
-func (noTools) Caller(map[string]string, *spec.Package) tool.Caller { return nil }
+func (noTools) Connect(string, map[string]string, *spec.Package) tool.Caller { return nil }
 
 type home struct {
 	t        *testing.T

@@ -88,10 +88,14 @@ func TestACompletionHasOpenAIsShape(t *testing.T) {
 	run := a.header.Get(deploy.HeaderRun)
 	want := map[string]any{
 		"id": "chatcmpl-" + run, "object": "chat.completion", "created": got["created"], "model": "agent/desk@prod",
-		"choices": []any{map[string]any{"index": 0.0, "finish_reason": "stop", "logprobs": nil,
-			"message": map[string]any{"role": "assistant", "content": "First. hello", "refusal": nil}}},
-		"usage": map[string]any{"prompt_tokens": 40.0, "completion_tokens": 7.0, "total_tokens": 47.0,
-			"prompt_tokens_details": map[string]any{"cached_tokens": 10.0}},
+		"choices": []any{map[string]any{
+			"index": 0.0, "finish_reason": "stop", "logprobs": nil,
+			"message": map[string]any{"role": "assistant", "content": "First. hello", "refusal": nil},
+		}},
+		"usage": map[string]any{
+			"prompt_tokens": 40.0, "completion_tokens": 7.0, "total_tokens": 47.0,
+			"prompt_tokens_details": map[string]any{"cached_tokens": 10.0},
+		},
 		"system_fingerprint": got["system_fingerprint"],
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

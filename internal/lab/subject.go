@@ -78,7 +78,7 @@ func (s *Service) pinned(ctx context.Context, sub *subject) (*subject, error) {
 		ref := name
 		if choice, ok := choices[name]; ok {
 			ref = choice.First
-			if s.deps.Resolve != nil {
+			if _, ours := sub.program.Script(ref); !ours && s.deps.Resolve != nil {
 				var err error
 				if ref, err = s.deps.Resolve(ctx, choice); err != nil {
 					return nil, err

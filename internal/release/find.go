@@ -2,10 +2,13 @@ package release
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	"flywheel/internal/agent"
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/fault"
 )
@@ -182,4 +185,28 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// LockOf is the lock that a release was built with: what its models and tools were.
+func (s *Service) LockOf(ctx context.Context, release blob.Digest) (*agent.Lock, error) {
+	raw, err := blob.Bytes(ctx, s.deps.Blobs, release)
+	if err != nil {
+		return nil, fmt.Errorf("read release %s: %w", release.Short(), err)
+	}
+	var m Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("read release %s: %w", release.Short(), err)
+	}
+	if raw, err = blob.Bytes(ctx, s.deps.Blobs, m.Config.Digest); err != nil {
+		return nil, fmt.Errorf("read the lock of %s: %w", release.Short(), err)
+	}
+	var config Config
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("read the lock of %s: %w", release.Short(), err)
+	}
+	var lock agent.Lock
+	if err := json.Unmarshal(config.Lock, &lock); err != nil {
+		return nil, fmt.Errorf("read the lock of %s: %w", release.Short(), err)
+	}
+	return &lock, nil
 }

@@ -68,8 +68,10 @@ func drift(locked, now *agent.Lock) error {
 		if !ok || (was.Ref == is.Ref && was.Digest == is.Digest && was.Schema == is.Schema) {
 			continue
 		}
-		fields = append(fields, fault.Field{Path: is.Kind + " " + is.Name, Code: "release.lock_drift",
-			Message: fmt.Sprintf("locked as %q, is now %q", was.String(), is.String())})
+		fields = append(fields, fault.Field{
+			Path: is.Kind + " " + is.Name, Code: "release.lock_drift",
+			Message: fmt.Sprintf("locked as %q, is now %q", was.String(), is.String()),
+		})
 	}
 	if len(fields) == 0 {
 		return nil

@@ -194,8 +194,10 @@ func refused(agent string, v Verdict) error {
 	var fields []fault.Field
 	for _, l := range v.Lines {
 		if !l.OK {
-			fields = append(fields, fault.Field{Path: l.Rule, Code: "release.gate_" + code(l.Rule),
-				Message: fmt.Sprintf("got %s, want %s", l.Got, l.Want)})
+			fields = append(fields, fault.Field{
+				Path: l.Rule, Code: "release.gate_" + code(l.Rule),
+				Message: fmt.Sprintf("got %s, want %s", l.Got, l.Want),
+			})
 		}
 	}
 	return fault.New(fault.Conflict, "release.gate", "the gate refuses this version of %s", agent).

@@ -388,8 +388,10 @@ func TestReleasesAreFoundByWhatPeopleWrite(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", ref, r, err)
 		}
 	}
-	for ref, code := range map[string]string{"3": "release.unknown", "abcdefabcdef": "release.unknown", "what?": "release.reference",
-		"desk@test": "release.no_channel", "12345678901": "release.unknown"} {
+	for ref, code := range map[string]string{
+		"3": "release.unknown", "abcdefabcdef": "release.unknown", "what?": "release.reference",
+		"desk@test": "release.no_channel", "12345678901": "release.unknown",
+	} {
 		_, err := h.svc.Get(ctx, "", ref)
 		wantCode(t, err, code)
 	}

@@ -94,8 +94,10 @@ func TestAnUntouchedReleaseVerifies(t *testing.T) {
 	for _, c := range v.Checks {
 		names = append(names, c.Name)
 	}
-	for _, want := range []string{"manifest", "lock", "component package.json", "component prompt/agents/desk", "component model/fast",
-		"component data/examples.jsonl", "identity", "rebuilt", "signature", "test attestation", "record"} {
+	for _, want := range []string{
+		"manifest", "lock", "component package.json", "component prompt/agents/desk", "component model/fast",
+		"component data/examples.jsonl", "identity", "rebuilt", "signature", "test attestation", "record",
+	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("nothing checks %q: %v", want, names)
 		}

@@ -16,13 +16,13 @@ import (
 
 // Live are the effects of a program on the world. A tool that declares no call is answered by its mock
 // over an empty world: there is nothing else that it could reach.
-func (s *Service) Live(p *Program, env map[string]string) Effects {
+func (s *Service) Live(p *Program, release string, env map[string]string) Effects {
 	l := &live{chat: p.Chatter(s.deps.Models), clock: s.deps.Clock}
 	l.policy = sync.OnceValue(func() tool.Policy {
 		policy := tool.Policy{Clock: s.deps.Clock, Tools: p.Package.Tools}
 		c := &caller{real: missing{}}
 		if s.deps.Tools != nil {
-			c.real = s.deps.Tools.Caller(env, p.Package)
+			c.real = s.deps.Tools.Connect(release, env, p.Package)
 		}
 		if mocks, err := p.mocks(); err == nil { // check has told about broken mocks
 			c.mocks = mocks.Caller(world.Empty().Fork(), s.deps.Clock)

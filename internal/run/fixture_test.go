@@ -114,7 +114,7 @@ type attempts func(ctx context.Context, c tool.Call) tool.Attempt
 
 func (a attempts) Attempt(ctx context.Context, c tool.Call) tool.Attempt { return a(ctx, c) }
 
-func (a attempts) Caller(map[string]string, *spec.Package) tool.Caller { return a }
+func (a attempts) Connect(string, map[string]string, *spec.Package) tool.Caller { return a }
 
 // ok answers every call with its arguments and counts them.
 type ledger struct {

@@ -121,7 +121,9 @@ func TestEnvironmentForToolsIsNotJournaled(t *testing.T) {
 
 type toolsFunc func(env map[string]string) tool.Caller
 
-func (f toolsFunc) Caller(env map[string]string, _ *spec.Package) tool.Caller { return f(env) }
+func (f toolsFunc) Connect(_ string, env map[string]string, _ *spec.Package) tool.Caller {
+	return f(env)
+}
 
 func TestModelIsCalledOnceMoreWhenItCouldNotBeReached(t *testing.T) {
 	t.Parallel()

@@ -46,9 +46,10 @@ type Models interface {
 	Resolve(ctx context.Context, c spec.ModelChoice) (string, error)
 }
 
-// Tools makes callers; *tool.Service is one.
+// Tools connects the tools of a package in an environment. A release has pinned what its tools look like:
+// a tool that has changed since is refused.
 type Tools interface {
-	Caller(env map[string]string, pkg *spec.Package) tool.Caller
+	Connect(release string, env map[string]string, pkg *spec.Package) tool.Caller
 }
 
 // Deps is what the service needs. Packages and Outcomes may be nil.

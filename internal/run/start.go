@@ -230,7 +230,7 @@ func (s *Service) drive(ctx context.Context, r *Run, begin func(context.Context)
 	if err != nil {
 		return err
 	}
-	effects := s.Live(start.program, env)
+	effects := s.Live(start.program, r.Release, env)
 	if start.effects != nil {
 		if effects, err = start.effects(effects); err != nil {
 			return err

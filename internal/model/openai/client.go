@@ -66,10 +66,14 @@ func (c *Client) Complete(ctx context.Context, req Request, onChunk func(Chunk))
 	} else {
 		err = a.stream(&watchedReader{resp.Body, watch})
 	}
+	out, doneErr := a.done()
+	if err == nil {
+		err = doneErr
+	}
 	if err != nil {
 		return Completion{}, c.readError(ctx, watch.ctx, err)
 	}
-	return a.done()
+	return out, nil
 }
 
 // watchdog cancels a request when nothing arrives for a while.
@@ -121,6 +125,9 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte) (*h
 		for k, v := range c.Header {
 			req.Header[k] = v
 		}
+		// Tells the transport, without a word to the server, that it may send the request again when a kept
+		// connection turns out to have been closed by the other side before anything was answered.
+		req.Header["Idempotency-Key"] = nil
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Accept", "text/event-stream, application/json")
 		if c.Key != "" {
@@ -181,12 +188,12 @@ func (c *Client) sendError(ctx, watched context.Context, err error) error {
 }
 
 func (c *Client) readError(ctx, watched context.Context, err error) error {
+	if e := c.ended(ctx, err); e != nil { // first: what a cut connection left behind may look like garbage
+		return e
+	}
 	var f *fault.Error
 	if errors.As(err, &f) {
 		return err
-	}
-	if e := c.ended(ctx, err); e != nil {
-		return e
 	}
 	if errors.Is(context.Cause(watched), errIdle) {
 		err = errIdle

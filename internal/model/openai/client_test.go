@@ -1,8 +1,11 @@
 package openai_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -213,6 +216,40 @@ func TestRefusedConnectionIsTriedAgain(t *testing.T) {
 	ids, err := c.Models(t.Context())
 	if err != nil || len(ids) != 1 {
 		t.Fatalf("got %v %v", ids, err)
+	}
+}
+
+// A server may close a kept connection at any time, also while the next request is on its way.
+func TestKeptConnectionThatWasClosed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	const body = `{"object":"chat.completion","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}`
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				if req, err := http.ReadRequest(in); err == nil {
+					_, _ = io.Copy(io.Discard, req.Body)
+					_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				}
+				_, _ = in.ReadByte() // the connection closes under the second request
+			}()
+		}
+	}()
+	c := &openai.Client{Base: "http://" + l.Addr().String() + "/v1", Name: "fake", HTTP: &http.Client{Transport: &http.Transport{}}}
+	for i := range 4 {
+		if got, err := c.Complete(t.Context(), openai.Request{}, nil); err != nil || got.Text != "hi" {
+			t.Fatalf("call %d: %+v %v", i, got, err)
+		}
 	}
 }
 

@@ -311,8 +311,10 @@ func TestMigrateStepsForwardOnceAndRefusesNewerHomes(t *testing.T) {
 	t.Parallel()
 	d := open(t, filepath.Join(t.TempDir(), "x.db"))
 	one := fstest.MapFS{"migrations/0001_t.sql": {Data: []byte("CREATE TABLE t (k TEXT);\nINSERT INTO t VALUES ('a; b');\n")}}
-	two := fstest.MapFS{"migrations/0001_t.sql": one["migrations/0001_t.sql"],
-		"migrations/0002_more.sql": {Data: []byte("INSERT INTO t VALUES ('c');\n")}}
+	two := fstest.MapFS{
+		"migrations/0001_t.sql":    one["migrations/0001_t.sql"],
+		"migrations/0002_more.sql": {Data: []byte("INSERT INTO t VALUES ('c');\n")},
+	}
 	for _, files := range []fstest.MapFS{one, one, two, two} {
 		if err := db.Migrate(t.Context(), d, db.Migrations{Domain: "x", Files: files}); err != nil {
 			t.Fatal(err)

@@ -71,8 +71,10 @@ func Compile(src string, vars ...string) (*Program, error) {
 	var declared []cel.EnvOption
 	for _, root := range roots {
 		if len(vars) > 0 && !slices.Contains(vars, root.name) {
-			return nil, &Error{Line: root.line, Column: root.column, Unknown: root.name,
-				Message: fmt.Sprintf("%q is not known here", root.name)}
+			return nil, &Error{
+				Line: root.line, Column: root.column, Unknown: root.name,
+				Message: fmt.Sprintf("%q is not known here", root.name),
+			}
 		}
 		declared = append(declared, cel.Variable(root.name, cel.DynType))
 	}
@@ -231,8 +233,10 @@ func isNamespace(e ast.Expr) bool {
 	return e.Kind() == ast.IdentKind && slices.Contains(namespaces, e.AsIdent())
 }
 
-var typeNames = []string{types.BoolType.TypeName(), types.BytesType.TypeName(), types.DoubleType.TypeName(),
+var typeNames = []string{
+	types.BoolType.TypeName(), types.BytesType.TypeName(), types.DoubleType.TypeName(),
 	types.IntType.TypeName(), types.ListType.TypeName(), types.MapType.TypeName(), types.NullType.TypeName(),
-	types.StringType.TypeName(), types.TypeType.TypeName(), types.UintType.TypeName(), "optional_type"}
+	types.StringType.TypeName(), types.TypeType.TypeName(), types.UintType.TypeName(), "optional_type",
+}
 
 func isType(name string) bool { return slices.Contains(typeNames, name) }

@@ -12,8 +12,10 @@ import (
 func TestKindsDecideStatusExitAndRetry(t *testing.T) {
 	t.Parallel()
 	exits := map[int]fault.Kind{}
-	for _, k := range []fault.Kind{fault.Invalid, fault.Unauthenticated, fault.Forbidden, fault.NotFound, fault.Conflict,
-		fault.Exhausted, fault.Unavailable, fault.Timeout, fault.Canceled, fault.Internal} {
+	for _, k := range []fault.Kind{
+		fault.Invalid, fault.Unauthenticated, fault.Forbidden, fault.NotFound, fault.Conflict,
+		fault.Exhausted, fault.Unavailable, fault.Timeout, fault.Canceled, fault.Internal,
+	} {
 		if other, taken := exits[k.ExitCode()]; taken || k.ExitCode() == 0 {
 			t.Errorf("%s has the exit code of %s", k, other)
 		}

@@ -132,12 +132,18 @@ func TestInputIsReadFromPathQueryAndBody(t *testing.T) {
 	url, _ := serve(t, allow, listOp(), makeOp())
 	for _, c := range []struct{ method, path, body, want string }{
 		{"GET", "/api/v1/shelves/desk/things", "", `{"in":["desk",20,"",null,"0s",null],"actor":"anna"}`},
-		{"GET", "/api/v1/shelves/a%2Fb%20c/things?limit=5&kind=b&tag=x,y&tag=z&since=1h30m&until=2026-01-02T03:04:05Z", "",
-			`{"in":["a/b c",5,"b",["x","y","z"],"1h30m0s","2026-01-02T03:04:05Z"],"actor":"anna"}`},
-		{"POST", "/api/v1/shelves/desk/things", `{"text":"hi","files":{"a/b.txt":"aGVsbG8=","empty":""},"extra":{"x":[1,{}]},"odd":"7/8"}`,
-			`{"in":["desk","hi",3,"hello",2,8],"actor":"anna"}`},
-		{"POST", "/api/v1/shelves/desk/things", `{"text":"hi","count":0,"items":[{"name":"n","raw":{"any":1}}]}`,
-			`{"in":["desk","hi",0,"",0,0],"actor":"anna"}`},
+		{
+			"GET", "/api/v1/shelves/a%2Fb%20c/things?limit=5&kind=b&tag=x,y&tag=z&since=1h30m&until=2026-01-02T03:04:05Z", "",
+			`{"in":["a/b c",5,"b",["x","y","z"],"1h30m0s","2026-01-02T03:04:05Z"],"actor":"anna"}`,
+		},
+		{
+			"POST", "/api/v1/shelves/desk/things", `{"text":"hi","files":{"a/b.txt":"aGVsbG8=","empty":""},"extra":{"x":[1,{}]},"odd":"7/8"}`,
+			`{"in":["desk","hi",3,"hello",2,8],"actor":"anna"}`,
+		},
+		{
+			"POST", "/api/v1/shelves/desk/things", `{"text":"hi","count":0,"items":[{"name":"n","raw":{"any":1}}]}`,
+			`{"in":["desk","hi",0,"",0,0],"actor":"anna"}`,
+		},
 	} {
 		if status, got := ask(t, c.method, url+c.path, c.body); status != 200 || strings.TrimSpace(got) != c.want {
 			t.Errorf("%s %s: %d %s", c.method, c.path, status, got)
@@ -154,14 +160,17 @@ func TestWrongInputNamesEveryField(t *testing.T) {
 	}{
 		{"GET", "?limit=0&kind=c&sinze=1h", "", []string{
 			`kind request.invalid expected value to be one of "a, b" `, "limit request.invalid expected number >= 1 ",
-			`sinze request.unknown_field is not known here did you mean "since"?`}},
+			`sinze request.unknown_field is not known here did you mean "since"?`,
+		}},
 		{"GET", "?since=soon&until=later", "", []string{
 			`since request.invalid "soon" is not a duration such as 30s `,
-			`until request.invalid "later": parsing time "later" as "2006-01-02T15:04:05Z07:00": cannot parse "later" as "2006" `}},
+			`until request.invalid "later": parsing time "later" as "2006-01-02T15:04:05Z07:00": cannot parse "later" as "2006" `,
+		}},
 		{"POST", "", `{"txt":"x"}`, []string{"text request.required is required ", `txt request.unknown_field is not known here did you mean "text"?`}},
 		{"POST", "", `{"text":7,"items":[{"name":1},{}],"Shelf":"x"}`, []string{
 			`Shelf request.unknown_field is not known here `, "items[0].name request.invalid expected string ", "items[1].name request.required is required ",
-			"text request.invalid expected string "}},
+			"text request.invalid expected string ",
+		}},
 		{"POST", "", `{"text":"x","files":{"a":"%%%"}}`, []string{"body request.invalid illegal base64 data at input byte 0 "}},
 	} {
 		status, body := ask(t, c.method, url+"/api/v1/shelves/desk/things"+c.query, c.body)

@@ -67,8 +67,10 @@ func TestARequestIsFilledIn(t *testing.T) {
 	if a.Failure != nil || string(a.Out) != `{"ok":true}` || a.Status != 200 {
 		t.Fatalf("answer: %+v", a)
 	}
-	want := seen{"POST", "/v1/cards/a%2Fb%20c/freeze?why=x%26y%3D1&n=12345678901234567890", "Bearer s3cret-token", "k1", "application/json",
-		`{"card":"a/b c","fixed":1,"list":[[1]],"n":12345678901234567890,"text":"n=12345678901234567890"}`}
+	want := seen{
+		"POST", "/v1/cards/a%2Fb%20c/freeze?why=x%26y%3D1&n=12345678901234567890", "Bearer s3cret-token", "k1", "application/json",
+		`{"card":"a/b c","fixed":1,"list":[[1]],"n":12345678901234567890,"text":"n=12345678901234567890"}`,
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

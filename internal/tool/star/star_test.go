@@ -96,8 +96,10 @@ func TestMistakesInAMockNameTheirPlace(t *testing.T) {
 		"returned a cycle":    {"    x = []\n    x.append(x)\n    return x", "nested too deep, or contains itself"},
 		"changed while read":  {"    for k in world:\n        world[k + \"!\"] = 1", "take a copy of its keys first"},
 		"list while read":     {"    for k in world[\"l\"]:\n        world[\"l\"].append(k)", "iterate over a copy"},
-		"compared the wrong way": {`    return [1, 2, 3] == world["l"]`,
-			"put the world's on the left of =="},
+		"compared the wrong way": {
+			`    return [1, 2, 3] == world["l"]`,
+			"put the world's on the left of ==",
+		},
 		"key is no string": {`    world[1] = 2`, "a key of the world is a string, not int"},
 		"open a file":      {`    return open("/etc/passwd")`, ""},
 		"fixed globals":    {`    G.append(1)`, "cannot append to frozen list"},
