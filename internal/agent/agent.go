@@ -89,6 +89,14 @@ type Resolved struct {
 	tree tree
 }
 
+// Script finds the rules of the model scripted/NAME among the data files of a package:
+// models/NAME.script.yaml.
+func Script(data map[string][]byte, ref string) ([]byte, bool) {
+	name, scripted := strings.CutPrefix(ref, "scripted/")
+	rules, ours := data["models/"+name+".script.yaml"]
+	return rules, scripted && ours
+}
+
 // SuiteSource is a suite as the package holds it, with the files it reads.
 type SuiteSource struct {
 	Name   string            // of suites/NAME.suite.yaml

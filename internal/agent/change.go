@@ -66,7 +66,7 @@ func Apply(r *Resolved, changes []Change) (*Resolved, []Problem) {
 		}
 		kind, known := kindOf(c.File, nil)
 		if !known && t[c.File] != nil {
-			_, _, isData := asData(t[c.File])
+			_, isData := asData(t[c.File])
 			known = !isData
 			kind = fileKind{format: formatYAML}
 		}

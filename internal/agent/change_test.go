@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,7 +139,7 @@ func TestPatchMakesAndRemovesFiles(t *testing.T) {
 	}
 	files, problems = Patch(files, []Change{{File: "memory/past.memory.yaml"}, {File: "agents/desk.agent.md", Path: []string{"memory"}}})
 	if len(problems) > 0 || files["memory/past.memory.yaml"] != nil {
-		t.Fatalf("%v %v", sortedKeys(files), problems)
+		t.Fatalf("%v %v", slices.Sorted(maps.Keys(files)), problems)
 	}
 	if r, problems = New().Check(files); r == nil || len(r.Data) > 0 {
 		t.Errorf("a data file that nothing refers to is in the package: %v %s", r, report(problems))

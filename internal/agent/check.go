@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"flywheel/internal/platform/op"
@@ -23,14 +25,14 @@ func (c *Checker) Check(files op.Dir) (*Resolved, []Problem) {
 	others := tree{}
 	extra := map[string]*source{}
 	broken := false // a file that could not be read at all
-	for _, file := range sortedKeys(safe) {
+	for _, file := range slices.Sorted(maps.Keys(safe)) {
 		kind, known := kindOf(file, c.kinds)
 		suite, _ := path.Match(suiteGlob, file)
 		if !known && suite {
 			kind, known = fileKind{glob: suiteGlob, dir: "suites", format: formatYAML}, true
 		}
 		if !known {
-			problems = append(problems, c.strayFile(file, safe)...)
+			problems = append(problems, strayFile(file)...)
 			continue
 		}
 		s, found := parseSource(file, kind, safe[file])
@@ -137,7 +139,7 @@ func unsaid(list, said []Problem) []Problem {
 }
 
 // strayFile notices files that look as if they were meant to be read.
-func (c *Checker) strayFile(file string, files op.Dir) []Problem {
+func strayFile(file string) []Problem {
 	dir, _, nested := strings.Cut(file, "/")
 	ext := path.Ext(file)
 	structured := ext == ".md" || ext == ".yaml" || ext == ".yml"
@@ -198,11 +200,11 @@ func (c *Checker) checkKinds(pkg *spec.Package, files op.Dir, suites, extra map[
 		}
 		return kf
 	}
-	for _, file := range sortedKeys(suites) {
+	for _, file := range slices.Sorted(maps.Keys(suites)) {
 		kf := check(file, suites[file])
 		out[kf.Name] = &SuiteSource{Name: kf.Name, File: file, Source: compact(kf.Value), Files: kf.read}
 	}
-	for _, file := range sortedKeys(extra) {
+	for _, file := range slices.Sorted(maps.Keys(extra)) {
 		check(file, extra[file])
 	}
 	return out, problems

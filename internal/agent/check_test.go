@@ -185,7 +185,7 @@ func TestBrokenFilesDoNotCauseFollowUpErrors(t *testing.T) {
 
 func TestFaultListsEveryError(t *testing.T) {
 	t.Parallel()
-	_, problems := New().Check(with(sound(), "agents/desk.agent.md", "---\nmodle: fast\ntools: [nope]\n---\nx\n"))
+	_, problems := New().Check(with(sound(), "agents/desk.agent.md", "---\nmodl: fast\ntools: [nope]\n---\nx\n"))
 	err := Fault(problems)
 	var f *fault.Error
 	if !fault.HasCode(err, "package.invalid") || fault.KindOf(err) != fault.Invalid {

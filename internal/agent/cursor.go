@@ -3,11 +3,13 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/op"
 	"flywheel/spec"
 )
@@ -62,12 +64,6 @@ func (c cursor) keyErrorf(code, format string, args ...any) *Problem {
 	return c.b.add(Problem{File: c.src.file, Line: line, Column: column, Code: code, Message: fmt.Sprintf(format, args...)})
 }
 
-func (c cursor) warnf(code, format string, args ...any) *Problem {
-	p := c.errorf(code, format, args...)
-	p.Warning = true
-	return p
-}
-
 // has says whether the key is there at all.
 func (c cursor) has(key string) bool {
 	m, ok := c.v.(map[string]any)
@@ -96,7 +92,7 @@ func (c cursor) mapping(known ...string) bool {
 	if len(known) == 0 {
 		return true
 	}
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if slices.Contains(known, k) {
 			continue
 		}
@@ -124,7 +120,7 @@ func (c cursor) entries() []cursor {
 		return nil
 	}
 	var out []cursor
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		out = append(out, c.step(k, m[k]))
 	}
 	return out
@@ -186,13 +182,13 @@ func (c cursor) oneOf(allowed ...string) string {
 	return s
 }
 
-func (c cursor) integer(least, most int64) int {
+func (c cursor) integer(most int64) int {
 	switch v := c.v.(type) {
 	case nil:
 		return 0
 	case int64:
-		if v < least || v > most {
-			c.errorf("package.value", "%d is not between %d and %d", v, least, most)
+		if v < 1 || v > most {
+			c.errorf("package.value", "%d is not between 1 and %d", v, most)
 			return 0
 		}
 		return int(v)
@@ -288,13 +284,11 @@ func cut(s string, most int) string {
 	return string(runes[:most]) + "…"
 }
 
-// compact is JSON on one line, without HTML escapes and with sorted keys.
+// compact is JSON on one line; values of a tree are JSON by construction.
 func compact(v any) json.RawMessage {
-	var buf strings.Builder
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return json.RawMessage("null") // values of a tree are JSON by construction
+	b, err := canon.JSON(v)
+	if err != nil {
+		return json.RawMessage("null")
 	}
-	return json.RawMessage(strings.TrimSuffix(buf.String(), "\n"))
+	return b
 }

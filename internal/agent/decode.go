@@ -2,7 +2,9 @@ package agent
 
 import (
 	"cmp"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"flywheel/spec"
@@ -25,7 +27,7 @@ func (b *builder) decode() {
 		Data: map[string]spec.DataFile{},
 	}
 	b.origin = map[string]cursor{}
-	for _, file := range sortedKeys(b.sources) {
+	for _, file := range slices.Sorted(maps.Keys(b.sources)) {
 		s := b.sources[file]
 		c := cursor{b: b, src: s, v: s.value}
 		if s.kind.format == formatMarkdown {
@@ -158,7 +160,7 @@ func (c cursor) limits() spec.Limits {
 		return spec.Limits{}
 	}
 	return spec.Limits{
-		Steps: c.get("steps").integer(1, 100_000), Cost: c.get("cost").number(0, 1e6),
+		Steps: c.get("steps").integer(100_000), Cost: c.get("cost").number(0, 1e6),
 		Time: c.get("time").duration(),
 	}
 }
@@ -178,7 +180,7 @@ func (b *builder) agent(c cursor) {
 	body, _ := c.src.value.(map[string]any)["body"].(string)
 	a := &spec.Agent{
 		Name: name, Description: c.get("description").text(), Model: c.get("model").need(),
-		Temperature: c.get("temperature").number(0, 2), MaxTokens: c.get("max_tokens").integer(1, 1_000_000),
+		Temperature: c.get("temperature").number(0, 2), MaxTokens: c.get("max_tokens").integer(1_000_000),
 		Input: c.get("input").objectSchema(), Memory: c.get("memory").texts(), Output: c.get("output").objectSchema(),
 		Examples: c.get("examples").text(), AfterTools: c.get("after_tools").oneOf(spec.AfterToolsContinue, spec.AfterToolsStop),
 		Limits: c.get("limits").limits(), Prompt: body,
@@ -206,7 +208,7 @@ func (c cursor) toolUse() []spec.ToolUse {
 		return nil
 	}
 	var out []spec.ToolUse
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		use := spec.ToolUse{Tool: key}
 		for _, arg := range c.step(key, m[key]).entries() {
 			if use.With == nil {
@@ -249,7 +251,7 @@ func (b *builder) memory(c cursor) {
 	}
 	r := c.get("retrieve")
 	r.mapping("k", "by")
-	m.K, m.By = cmp.Or(r.get("k").integer(1, 100), 4), cmp.Or(r.get("by").oneOf("tfidf"), "tfidf")
+	m.K, m.By = cmp.Or(r.get("k").integer(100), 4), cmp.Or(r.get("by").oneOf("tfidf"), "tfidf")
 	c.get("description").text()
 	b.pkg.Memories[name] = m
 }

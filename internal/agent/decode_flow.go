@@ -75,7 +75,7 @@ func (c cursor) node() *spec.Node {
 			return nil
 		}
 	}
-	n := &spec.Node{Kind: spec.NodeKind(kinds[0]), Max: c.get("max").integer(1, 10_000)}
+	n := &spec.Node{Kind: spec.NodeKind(kinds[0]), Max: c.get("max").integer(10_000)}
 	known := append([]string{"description", "max"}, kinds...)
 	switch n.Kind {
 	case spec.NodeAgent:

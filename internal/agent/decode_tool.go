@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -148,7 +149,7 @@ func (c cursor) call(args []string) spec.ToolCall {
 		c.mapping("http", "mcp")
 		return out
 	}
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if _, later := callForms[k]; later {
 			c.get(k).keyErrorf("package.unsupported", "calls by %s are not in this version", k).Hint = "use mcp or http"
 			return out
@@ -214,7 +215,7 @@ func (c cursor) retry() *spec.Retry {
 	if !c.mapping("max", "for", "backoff") {
 		return nil
 	}
-	r := &spec.Retry{Max: c.get("max").integer(1, 20)}
+	r := &spec.Retry{Max: c.get("max").integer(20)}
 	if !c.has("max") {
 		c.errorf("package.missing_key", `"max" must be set`).Hint = "how often it is tried again, as in max: 3"
 	}

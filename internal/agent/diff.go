@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -137,7 +139,7 @@ func fieldDiffs(path string, a, b any, out []FieldDiff) []FieldDiff {
 	for k := range mb {
 		keys[k] = true
 	}
-	for _, k := range sortedKeys(keys) {
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
 		below := k
 		if path != "" {
 			below = path + "." + k
@@ -152,7 +154,7 @@ func sortDiff(list []ComponentDiff) {
 	for _, d := range list {
 		byKey[d.Kind+" "+d.Name] = d
 	}
-	for i, k := range sortedKeys(byKey) {
+	for i, k := range slices.Sorted(maps.Keys(byKey)) {
 		list[i] = byKey[k]
 	}
 }

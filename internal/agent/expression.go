@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -42,7 +43,7 @@ func (c cursor) useData(file string) ([]byte, bool) {
 // nearFile is a hint with the file that was probably meant.
 func nearFile(file string, files op.Dir) string {
 	var others []string
-	for _, f := range sortedKeys(files) {
+	for _, f := range slices.Sorted(maps.Keys(files)) {
 		if _, known := kindOf(f, nil); !known {
 			others = append(others, f)
 		}
@@ -170,7 +171,7 @@ func (c cursor) checkEnv(src string) {
 func (b *builder) needEnv(c cursor, name string) {
 	b.later = append(b.later, func() {
 		if _, ok := b.pkg.Env[name]; !ok {
-			c.errorf("package.unknown_env", "the environment value %s is not declared", name).Hint = cmpHint(didYouMean(name, sortedKeys(b.pkg.Env)), "declare it in flywheel.yaml: env: {"+name+": default}")
+			c.errorf("package.unknown_env", "the environment value %s is not declared", name).Hint = cmpHint(didYouMean(name, slices.Sorted(maps.Keys(b.pkg.Env))), "declare it in flywheel.yaml: env: {"+name+": default}")
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,12 +19,12 @@ func (b *builder) flowRefs(name string, f *spec.Flow) {
 	if len(declared) == 0 {
 		return
 	}
-	names := sortedKeys(declared)
+	names := slices.Sorted(maps.Keys(declared))
 	if f.First != "" && !slices.Contains(names, f.First) {
 		c.get("first").errorf("package.unknown_node", "there is no node %s", quote(f.First)).Hint = didYouMean(f.First, names)
 	}
 	roots := append([]string{"input", "env", "all"}, names...)
-	for _, n := range sortedKeys(f.Nodes) {
+	for _, n := range slices.Sorted(maps.Keys(f.Nodes)) {
 		b.nodeRefs(nodes.get(n), f.Nodes[n], names, roots)
 	}
 	b.unbounded(nodes, f)
@@ -34,13 +35,13 @@ func (b *builder) nodeRefs(c cursor, n *spec.Node, names, roots []string) {
 	switch n.Kind {
 	case spec.NodeAgent:
 		if n.Agent != "" && b.pkg.Agents[n.Agent] == nil {
-			c.get("agent").errorf("package.unknown_agent", "there is no agent %s", quote(n.Agent)).Hint = cmpHint(didYouMean(n.Agent, sortedKeys(b.pkg.Agents)), "write agents/"+n.Agent+".agent.md")
+			c.get("agent").errorf("package.unknown_agent", "there is no agent %s", quote(n.Agent)).Hint = cmpHint(didYouMean(n.Agent, slices.Sorted(maps.Keys(b.pkg.Agents))), "write agents/"+n.Agent+".agent.md")
 		} else if a := b.pkg.Agents[n.Agent]; a != nil {
 			c.checkArgs(a.Input, "the input of agent "+n.Agent)
 		}
 	case spec.NodeTool:
 		if n.Tool != "" && b.pkg.Tools[n.Tool] == nil {
-			c.get("tool").errorf("package.unknown_tool", "there is no tool %s", quote(n.Tool)).Hint = didYouMean(n.Tool, sortedKeys(b.pkg.Tools))
+			c.get("tool").errorf("package.unknown_tool", "there is no tool %s", quote(n.Tool)).Hint = didYouMean(n.Tool, slices.Sorted(maps.Keys(b.pkg.Tools)))
 		} else if t := b.pkg.Tools[n.Tool]; t != nil {
 			c.checkArgs(t.In, "the arguments of "+n.Tool)
 		}
@@ -123,7 +124,7 @@ func targets(n *spec.Node) []string {
 	if n.Human != nil && n.Human.Else != "" {
 		out = append(out, n.Human.Else)
 	}
-	for _, k := range sortedKeys(n.Catch) {
+	for _, k := range slices.Sorted(maps.Keys(n.Catch)) {
 		out = append(out, n.Catch[k])
 	}
 	return out
@@ -173,7 +174,7 @@ func (b *builder) unbounded(nodes cursor, f *spec.Flow) {
 	if f.First != "" {
 		visit(f.First)
 	}
-	for _, name := range sortedKeys(f.Nodes) {
+	for _, name := range slices.Sorted(maps.Keys(f.Nodes)) {
 		visit(name)
 	}
 }
@@ -198,7 +199,7 @@ func (b *builder) unreachable(nodes cursor, f *spec.Flow) {
 			}
 		}
 	}
-	for _, name := range sortedKeys(f.Nodes) {
+	for _, name := range slices.Sorted(maps.Keys(f.Nodes)) {
 		if !seen[name] {
 			p := nodes.get(name).keyErrorf("package.unreachable", "nothing leads to the node %s", quote(name))
 			p.Warning = true

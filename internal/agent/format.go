@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"flywheel/internal/platform/op"
@@ -13,7 +14,7 @@ import (
 // read is left alone and reported.
 func Format(files op.Dir) (changed op.Dir, problems []Problem) {
 	changed = op.Dir{}
-	for _, file := range sortedKeys(files) {
+	for _, file := range slices.Sorted(maps.Keys(files)) {
 		if !safePath(file) {
 			continue
 		}

@@ -3,6 +3,7 @@ package agent
 import (
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestCanonicalLayout(t *testing.T) {
 		t.Fatal(report(problems))
 	}
 	out := &txtar.Archive{}
-	for _, name := range sortedKeys(changed) {
+	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		out.Files = append(out.Files, txtar.File{Name: name, Data: changed[name]})
 	}
 	const golden = "testdata/format/all.golden"
@@ -47,7 +48,7 @@ func TestCanonicalLayout(t *testing.T) {
 	again := maps.Clone(files)
 	maps.Copy(again, changed)
 	if twice, _ := Format(again); len(twice) > 0 {
-		t.Errorf("a second fmt changes %v", sortedKeys(twice))
+		t.Errorf("a second fmt changes %v", slices.Sorted(maps.Keys(twice)))
 	}
 }
 
@@ -70,7 +71,7 @@ func TestTemplatesAreFormattedAndGetTheirName(t *testing.T) {
 			t.Fatal(err)
 		}
 		if changed, problems := Format(files); len(changed)+len(problems) > 0 {
-			t.Errorf("%s: fmt changes %v %s", name, sortedKeys(changed), report(problems))
+			t.Errorf("%s: fmt changes %v %s", name, slices.Sorted(maps.Keys(changed)), report(problems))
 		}
 		r := checked(t, files)
 		if r.Package.Name != "my-desk" || len(r.Suites) == 0 || files["README.md"] == nil {

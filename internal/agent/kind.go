@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -68,7 +69,7 @@ func (c *KindFile) Keys(path []string, known ...string) {
 	if !ok {
 		return
 	}
-	for _, k := range sortedKeys(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(known, k) {
 			p := c.KeyErrorf(append(slices.Clone(path), k), "package.unknown_key", "%s", unknownKey(k))
 			p.Hint = didYouMean(k, known)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func (l LockLine) String() string {
 	if l.Schema != "" {
 		parts = append(parts, "schema="+l.Schema)
 	}
-	for _, k := range sortedKeys(l.Facts) {
+	for _, k := range slices.Sorted(maps.Keys(l.Facts)) {
 		parts = append(parts, k+"="+l.Facts[k])
 	}
 	return strings.Join(parts, " ")
@@ -106,7 +107,7 @@ func MakeLock(ctx context.Context, r *Resolved, pins Pins) (*Lock, error) {
 		if !alias {
 			choice = spec.ModelChoice{First: line.Name}
 		}
-		if rules, ours := r.Script(choice.First); ours {
+		if rules, ours := Script(r.Data, choice.First); ours {
 			line.Ref, line.Digest = choice.First, string(blob.Of(rules))
 			line.Facts = map[string]string{"form": "scripted", "reproducible": "true"}
 			continue

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/fault"
@@ -69,7 +71,7 @@ type diffOut struct {
 }
 
 // Ops are the operations on packages.
-func Ops(d Deps) []op.Op {
+func (d Deps) Ops() []op.Op {
 	if d.Checker == nil {
 		d.Checker = New()
 	}
@@ -87,13 +89,13 @@ func (d Deps) checkOp() op.Op {
 		}
 		return &checkOut{
 			Identity: r.Identity, Name: r.Package.Name, Entry: r.Package.Entry, Files: len(r.tree),
-			Suites: sortedKeys(r.Suites), Warnings: orEmpty(problems),
+			Suites: slices.Sorted(maps.Keys(r.Suites)), Warnings: orEmpty(problems),
 		}, nil
 	})
 	return op.WithText(o, func(w io.Writer, out *checkOut) {
 		writeProblems(w, out.Warnings)
-		_, _ = fmt.Fprintf(w, "%s is sound: %d files, %d suites, entry %s\nidentity %s\n",
-			out.Name, out.Files, len(out.Suites), out.Entry, out.Identity)
+		_, _ = fmt.Fprintf(w, "%s is sound: %s, %s, entry %s\nidentity %s\n",
+			out.Name, op.Count(out.Files, "file"), op.Count(len(out.Suites), "suite"), out.Entry, out.Identity)
 	})
 }
 
@@ -122,7 +124,7 @@ func (d Deps) formatOp() op.Op {
 		if err := Fault(problems); err != nil {
 			return nil, err
 		}
-		return &formatOut{Files: changed, Changed: sortedKeys(changed), Problems: orEmpty(problems)}, nil
+		return &formatOut{Files: changed, Changed: slices.Sorted(maps.Keys(changed)), Problems: orEmpty(problems)}, nil
 	})
 	return op.WithText(o, func(w io.Writer, out *formatOut) {
 		writeProblems(w, out.Problems)
@@ -148,7 +150,7 @@ func (d Deps) lockOp() op.Op {
 		return &lockOut{Files: op.Dir{LockFile: lock.Text()}, Identity: r.Identity, Lines: lock.Lines}, nil
 	})
 	return op.WithText(o, func(w io.Writer, out *lockOut) {
-		_, _ = fmt.Fprintf(w, "%d components locked, identity %s\n", len(out.Lines), out.Identity)
+		_, _ = fmt.Fprintf(w, "%s locked, identity %s\n", op.Count(len(out.Lines), "component"), out.Identity)
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 func TestOperationsAreDeclared(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{"package.check": "check", "package.format": "fmt", "package.lock": "lock", "package.init": "", "package.diff": ""}
-	for _, o := range agent.Ops(agent.Deps{}) {
+	for _, o := range (agent.Deps{}).Ops() {
 		m := o.Meta()
 		if cli, ok := want[m.ID]; !ok || cli != m.CLI {
 			t.Errorf("%s has the command %q", m.ID, m.CLI)
@@ -33,7 +33,7 @@ func call(t *testing.T, id string, in any) (status int, body map[string]any) {
 	t.Helper()
 	router := op.NewRouter(op.RouterOptions{Guard: func(context.Context, string) error { return nil }})
 	mux := http.NewServeMux()
-	ops := agent.Ops(agent.Deps{})
+	ops := agent.Deps{}.Ops()
 	router.Mount(mux, ops...)
 	path := ""
 	for _, o := range ops {
@@ -65,7 +65,7 @@ func TestCheckAnswersWithTheIdentityOrEveryError(t *testing.T) {
 	if identity, _ := body["identity"].(string); status != http.StatusOK || !strings.HasPrefix(identity, "sha256:") {
 		t.Fatalf("%d %v", status, body)
 	}
-	files["agents/desk.agent.md"] = []byte("---\nmodle: fast\n---\n")
+	files["agents/desk.agent.md"] = []byte("---\nmodl: fast\n---\n")
 	status, body = call(t, "package.check", map[string]any{"files": files})
 	if errs, _ := body["errors"].([]any); status != http.StatusUnprocessableEntity || body["code"] != "package.invalid" || len(errs) < 3 {
 		t.Errorf("%d %v", status, body)

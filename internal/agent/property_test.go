@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -31,7 +32,7 @@ func (a *author) comment() string {
 }
 
 func (a *author) keys(m map[string]any) []string {
-	keys := rapid.Permutation(sortedKeys(m)).Draw(a.t, "order")
+	keys := rapid.Permutation(slices.Sorted(maps.Keys(m))).Draw(a.t, "order")
 	if i := slices.Index(keys, a.first); i > 0 {
 		keys = append([]string{a.first}, slices.Delete(slices.Clone(keys), i, i+1)...)
 	}
@@ -205,7 +206,7 @@ func parsed(t *rapid.T, text string) *source {
 func TestFormatKeepsValuesAndCommentsAndIsIdempotent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		value := map[string]any(mapGen(3).Draw(t, "value"))
+		value := mapGen(3).Draw(t, "value")
 		if len(value) == 0 {
 			return
 		}
@@ -227,7 +228,7 @@ func TestFormatKeepsValuesAndCommentsAndIsIdempotent(t *testing.T) {
 func TestRewriteGivesExactlyTheWantedValue(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		value := map[string]any(mapGen(3).Draw(t, "value"))
+		value := mapGen(3).Draw(t, "value")
 		want := clone(value).(map[string]any)
 		for range rapid.IntRange(0, 3).Draw(t, "edits") {
 			mutate(t, want)
@@ -258,7 +259,7 @@ func TestRewriteGivesExactlyTheWantedValue(t *testing.T) {
 
 // mutate changes one thing somewhere in a mapping.
 func mutate(t *rapid.T, m map[string]any) {
-	keys := sortedKeys(m)
+	keys := slices.Sorted(maps.Keys(m))
 	if len(keys) == 0 || rapid.IntRange(0, 3).Draw(t, "add") == 0 {
 		m["added"] = valueGen(1).Draw(t, "new")
 		return
@@ -348,7 +349,7 @@ func rewritten(t *rapid.T, name string, content []byte) []byte {
 func leaves(v any, at []string, out [][]string) [][]string {
 	switch v := v.(type) {
 	case map[string]any:
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			out = leaves(v[k], append(slices.Clone(at), k), out)
 		}
 		return out
@@ -466,7 +467,7 @@ func changeGen(r *Resolved) *rapid.Generator[Change] {
 				Value: rapid.SampledFrom([]any{map[string]any{"end": map[string]any{"reply": "hi"}}, nil, map[string]any{"code": map[string]any{"order": "'1'"}, "next": "decide"}}).Draw(t, "value"),
 			}
 		}
-		file := rapid.SampledFrom(sortedKeys(r.tree)).Draw(t, "file")
+		file := rapid.SampledFrom(slices.Sorted(maps.Keys(r.tree))).Draw(t, "file")
 		if r.Data[file] != nil {
 			return Change{File: file, Content: r.Data[file]}
 		}

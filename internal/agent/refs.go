@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -39,23 +40,23 @@ func (c cursor) checkStar(m *spec.Mock, content []byte) {
 // references checks that everything that is named exists.
 func (b *builder) references() {
 	b.entry()
-	for _, name := range sortedKeys(b.pkg.Agents) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Agents)) {
 		b.agentRefs(name, b.pkg.Agents[name])
 	}
-	for _, name := range sortedKeys(b.pkg.Prompts) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Prompts)) {
 		c := b.origin["prompts/"+name]
 		b.template(c, b.pkg.Prompts[name].Text, nil)
 	}
 	b.partCycles()
-	for _, name := range sortedKeys(b.pkg.Tools) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Tools)) {
 		b.toolRefs(name, b.pkg.Tools[name])
 	}
-	for _, name := range sortedKeys(b.pkg.Memories) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Memories)) {
 		if m := b.pkg.Memories[name]; m.Data != "" {
 			b.exampleFile(b.origin["memory/"+name].get("data"), m.Data)
 		}
 	}
-	for _, name := range sortedKeys(b.pkg.Flows) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Flows)) {
 		b.flowRefs(name, b.pkg.Flows[name])
 	}
 	for _, f := range b.later {
@@ -70,10 +71,10 @@ func (b *builder) entry() {
 	}
 	c := cursor{b: b, src: b.sources["flywheel.yaml"]}.step("entry", entry)
 	var known []string
-	for _, n := range sortedKeys(b.pkg.Agents) {
+	for _, n := range slices.Sorted(maps.Keys(b.pkg.Agents)) {
 		known = append(known, "agents/"+n)
 	}
-	for _, n := range sortedKeys(b.pkg.Flows) {
+	for _, n := range slices.Sorted(maps.Keys(b.pkg.Flows)) {
 		known = append(known, "flows/"+n)
 	}
 	if !slices.Contains(known, entry) {
@@ -85,14 +86,14 @@ func (b *builder) agentRefs(name string, a *spec.Agent) {
 	c := b.origin["agents/"+name]
 	if a.Model != "" && !strings.Contains(a.Model, "/") {
 		if _, ok := b.pkg.Models[a.Model]; !ok {
-			c.get("model").errorf("package.unknown_model", "there is no model alias %s", quote(a.Model)).Hint = cmpHint(didYouMean(a.Model, sortedKeys(b.pkg.Models)), "declare it under models in flywheel.yaml, or write provider/name")
+			c.get("model").errorf("package.unknown_model", "there is no model alias %s", quote(a.Model)).Hint = cmpHint(didYouMean(a.Model, slices.Sorted(maps.Keys(b.pkg.Models))), "declare it under models in flywheel.yaml, or write provider/name")
 		}
 	} else {
 		c.get("model").provider(a.Model)
 	}
 	for _, m := range c.get("memory").list() {
 		if s, ok := m.v.(string); ok && s != "" && b.pkg.Memories[s] == nil {
-			m.errorf("package.unknown_memory", "there is no memory %s", quote(s)).Hint = cmpHint(didYouMean(s, sortedKeys(b.pkg.Memories)), "declare it in memory/"+s+".memory.yaml")
+			m.errorf("package.unknown_memory", "there is no memory %s", quote(s)).Hint = cmpHint(didYouMean(s, slices.Sorted(maps.Keys(b.pkg.Memories))), "declare it in memory/"+s+".memory.yaml")
 		}
 	}
 	seen := map[string]bool{}
@@ -125,7 +126,7 @@ func (b *builder) toolUseRefs(t cursor, seen map[string]bool) {
 			at = e
 		}
 		if len(matched) == 0 && name != "" {
-			at.keyErrorf("package.unknown_tool", "there is no tool %s", quote(name)).Hint = cmpHint(didYouMean(name, sortedKeys(b.pkg.Tools)), "declare it in a file under tools/")
+			at.keyErrorf("package.unknown_tool", "there is no tool %s", quote(name)).Hint = cmpHint(didYouMean(name, slices.Sorted(maps.Keys(b.pkg.Tools))), "declare it in a file under tools/")
 		}
 		if seen[name] {
 			at.keyErrorf("package.duplicate_name", "the tool %s is in the list twice", quote(name))
@@ -153,7 +154,7 @@ func (b *builder) boundArgs(c cursor, tool *spec.Tool) {
 // matchTools finds the tools that a name or a pattern such as cards.* means.
 func (b *builder) matchTools(pattern string) []string {
 	var out []string
-	for _, name := range sortedKeys(b.pkg.Tools) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Tools)) {
 		if name == pattern {
 			out = append(out, name)
 		} else if ok, err := path.Match(pattern, name); err == nil && ok {
@@ -166,7 +167,7 @@ func (b *builder) matchTools(pattern string) []string {
 func (b *builder) toolRefs(name string, t *spec.Tool) {
 	c := b.origin["tools/"+name]
 	if t.Call.MCP != nil && t.Call.MCP.Server != "" && b.pkg.Servers[t.Call.MCP.Server] == nil {
-		c.get("call").get("mcp").errorf("package.unknown_server", "there is no MCP server %s", quote(t.Call.MCP.Server)).Hint = cmpHint(didYouMean(t.Call.MCP.Server, sortedKeys(b.pkg.Servers)), "declare it under mcp in the tool file")
+		c.get("call").get("mcp").errorf("package.unknown_server", "there is no MCP server %s", quote(t.Call.MCP.Server)).Hint = cmpHint(didYouMean(t.Call.MCP.Server, slices.Sorted(maps.Keys(b.pkg.Servers))), "declare it under mcp in the tool file")
 	}
 	if t.Backup == "" {
 		return
@@ -175,7 +176,7 @@ func (b *builder) toolRefs(name string, t *spec.Tool) {
 	backup := b.pkg.Tools[t.Backup]
 	switch {
 	case backup == nil:
-		at.errorf("package.unknown_tool", "there is no tool %s", quote(t.Backup)).Hint = didYouMean(t.Backup, slices.DeleteFunc(sortedKeys(b.pkg.Tools), func(n string) bool { return n == name }))
+		at.errorf("package.unknown_tool", "there is no tool %s", quote(t.Backup)).Hint = didYouMean(t.Backup, slices.DeleteFunc(slices.Sorted(maps.Keys(b.pkg.Tools)), func(n string) bool { return n == name }))
 	case t.Backup == name:
 		at.errorf("package.backup", "a tool cannot be its own backup")
 	case b.backupLoops(name):
@@ -231,7 +232,7 @@ func (b *builder) exampleFile(c cursor, file string) {
 			for _, call := range e.Calls {
 				if b.pkg.Tools[call.Tool] == nil {
 					at.Code, at.Message = "package.unknown_tool", "there is no tool "+quote(call.Tool)
-					at.Hint = didYouMean(call.Tool, sortedKeys(b.pkg.Tools))
+					at.Hint = didYouMean(call.Tool, slices.Sorted(maps.Keys(b.pkg.Tools)))
 				}
 			}
 		}
@@ -268,7 +269,7 @@ func (b *builder) template(c cursor, text string, fields []string) {
 		if b.pkg.Prompts[part.Name] == nil {
 			p := place(part.Line, part.Column)
 			p.Code, p.Message = "package.unknown_prompt", "there is no prompt part "+quote(part.Name)
-			p.Hint = cmpHint(didYouMean(part.Name, sortedKeys(b.pkg.Prompts)), "write prompts/"+part.Name+".prompt.md")
+			p.Hint = cmpHint(didYouMean(part.Name, slices.Sorted(maps.Keys(b.pkg.Prompts))), "write prompts/"+part.Name+".prompt.md")
 			b.add(p)
 		}
 	}
@@ -295,7 +296,7 @@ func (b *builder) template(c cursor, text string, fields []string) {
 
 // partCycles reports prompt parts that contain themselves.
 func (b *builder) partCycles() {
-	for _, name := range sortedKeys(b.pkg.Prompts) {
+	for _, name := range slices.Sorted(maps.Keys(b.pkg.Prompts)) {
 		if slices.Contains(b.partsBelow(name, map[string]bool{}), name) {
 			c := b.origin["prompts/"+name]
 			line, column := c.src.at([]string{"body"}, false)

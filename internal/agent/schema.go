@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -90,7 +91,7 @@ func firstLine(s string) string {
 func (c cursor) mappingSchema(m map[string]any) map[string]any {
 	properties := map[string]any{}
 	required := []any{}
-	for _, key := range sortedKeys(m) {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
 		name, optional := strings.CutSuffix(key, "?")
 		at := c.step(key, m[key])
 		if name == "" {
@@ -176,7 +177,7 @@ func properties(schema json.RawMessage) (names []string, ok bool) {
 	if len(schema) == 0 || json.Unmarshal(schema, &s) != nil || s.Properties == nil {
 		return nil, false
 	}
-	return sortedKeys(s.Properties), true
+	return slices.Sorted(maps.Keys(s.Properties)), true
 }
 
 // required are the names that must be given.

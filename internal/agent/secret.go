@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -34,7 +36,7 @@ const secretHint = "write secret://NAME or ${env.NAME} in its place; a key that 
 // what it found.
 func findSecrets(files op.Dir) []Problem {
 	var out []Problem
-	for _, file := range sortedKeys(files) {
+	for _, file := range slices.Sorted(maps.Keys(files)) {
 		content := files[file]
 		if len(content) > maxText || !utf8.Valid(content) {
 			continue

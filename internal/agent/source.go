@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -274,7 +275,7 @@ func checkPaths(files op.Dir) []Problem {
 			Message: fmt.Sprintf("%d files; a package has at most %d", len(files), maxFiles),
 		})
 	}
-	for _, file := range sortedKeys(files) {
+	for _, file := range slices.Sorted(maps.Keys(files)) {
 		if !safePath(file) {
 			out = append(out, Problem{
 				File: file, Code: "package.path", Message: "the path leaves the package",
@@ -288,13 +289,4 @@ func checkPaths(files op.Dir) []Problem {
 // safePath says whether a slash path stays below the package and means the same on every system.
 func safePath(p string) bool {
 	return fs.ValidPath(p) && p != "." && !strings.ContainsAny(p, "\\:\x00\n\r") && path.Clean(p) == p
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

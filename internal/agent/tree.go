@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"flywheel/internal/platform/blob"
@@ -29,11 +30,11 @@ func (t tree) canonical() []byte {
 func dataValue(f spec.DataFile) any { return map[string]any{"digest": f.Digest, "size": f.Size} }
 
 // asData reads {"digest", "size"}; known kinds never look like that.
-func asData(v any) (digest blob.Digest, size int64, ok bool) {
+func asData(v any) (digest blob.Digest, ok bool) {
 	m, _ := v.(map[string]any)
 	text, ok1 := m["digest"].(string)
-	size, ok2 := m["size"].(int64)
-	return blob.Digest(text), size, ok1 && ok2 && len(m) == 2
+	_, ok2 := m["size"].(int64)
+	return blob.Digest(text), ok1 && ok2 && len(m) == 2
 }
 
 // resolved is the package of a builder without errors.
@@ -56,7 +57,7 @@ func fromTree(t tree, data map[string][]byte) (*Resolved, []Problem) {
 	others := tree{}
 	for file, value := range t {
 		kind, known := kindOf(file, nil)
-		_, _, isData := asData(value)
+		_, isData := asData(value)
 		switch {
 		case known:
 			s := &source{file: file, kind: kind, value: value}
@@ -93,7 +94,7 @@ func (b *builder) build() {
 
 // Store keeps the canonical tree and the data files as blobs; the identity is the digest of the first.
 func Store(ctx context.Context, blobs blob.Store, r *Resolved) error {
-	for _, file := range sortedKeys(r.Data) {
+	for _, file := range slices.Sorted(maps.Keys(r.Data)) {
 		if _, err := blob.PutBytes(ctx, blobs, r.Data[file]); err != nil {
 			return fmt.Errorf("storing %s: %w", file, err)
 		}
@@ -120,7 +121,7 @@ func Load(ctx context.Context, blobs blob.Store, identity blob.Digest) (*Resolve
 	}
 	data := map[string][]byte{}
 	for file, value := range t {
-		digest, _, ok := asData(value)
+		digest, ok := asData(value)
 		if !ok {
 			continue
 		}

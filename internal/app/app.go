@@ -26,6 +26,8 @@ import (
 	"flywheel/internal/platform/bus"
 	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/db"
+	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/file"
 	"flywheel/internal/platform/op"
 	"flywheel/internal/release"
 	"flywheel/internal/run"
@@ -177,32 +179,37 @@ func (h *home) close(ctx context.Context) error {
 // ops are all operations. On a home that is not open they can be listed, not called.
 func (h *home) ops() []op.Op {
 	var all []op.Op
-	all = append(all, agent.Ops(h.agentDeps())...)
+	all = append(all, h.agentDeps().Ops()...)
 	all = append(all, h.runs.Ops()...)
-	all = append(all, lab.Ops(h.lab)...)
+	all = append(all, h.lab.Ops()...)
 	all = append(all, h.releases.Ops(h.checker, locker{h})...)
 	all = append(all, h.deploy.Ops()...)
 	all = append(all, h.observe.Ops()...)
 	all = append(all, h.evolve.Ops()...)
-	all = append(all, model.Ops(h.models)...)
-	all = append(all, identity.Ops(h.identity)...)
+	all = append(all, h.models.Ops()...)
+	all = append(all, h.identity.Ops()...)
 	return all
 }
+
+const secretSize = 32 // bytes
 
 // homeSecret keys idempotency keys; it is made once and stays with the home.
 func homeSecret(path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
-	if err == nil && len(b) == 32 {
+	switch {
+	case err == nil && len(b) == secretSize:
 		return b, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	case err == nil:
+		return nil, fault.New(fault.Invalid, "home.secret", "%s is damaged: it has %d bytes, not %d", path, len(b), secretSize).
+			WithHint("restore it from a backup; without it, calls that a crash interrupted cannot be told from new ones")
+	case !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("read the secret of the home: %w", err)
 	}
-	b = make([]byte, 32)
+	b = make([]byte, secretSize)
 	if _, err := rand.Read(b); err != nil {
 		return nil, err
 	}
-	return b, os.WriteFile(path, b, 0o600)
+	return file.Create(path, b, 0o600)
 }
 
 func environment(env []string) func(string) string {

@@ -51,7 +51,7 @@ func (h *home) doctorOp() op.Op {
 		return out, nil
 	})
 	return op.WithText(o, func(w io.Writer, out *doctorOut) {
-		_, _ = fmt.Fprintf(w, "flywheel %s on %s, %d released agents\n\nmodels\n", out.Version, out.Platform, out.Agents)
+		_, _ = fmt.Fprintf(w, "flywheel %s on %s, %s\n\nmodels\n", out.Version, out.Platform, op.Count(out.Agents, "released agent"))
 		model.WriteReports(w, out.Providers)
 		if !out.Ready {
 			_, _ = fmt.Fprintln(w, "\nno model can be reached: run make local-model, or set OPENAI_API_KEY or ANTHROPIC_API_KEY")

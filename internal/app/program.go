@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"sync"
+	"time"
 
 	"flywheel/internal/agent"
 	"flywheel/internal/cli"
+	"flywheel/internal/deploy"
 	"flywheel/internal/identity"
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/op"
 	"flywheel/internal/server"
 	"flywheel/spec"
@@ -51,6 +54,7 @@ func (Program) Open(ctx context.Context, o cli.Options) (*cli.Home, error) {
 	h.begin(ctx)
 	s := h.server(o)
 	return &cli.Home{Handler: s, Token: h.identity.Token(), Close: func(ctx context.Context) error {
+		_ = h.runs.Close() // before the requests that wait for them: runs are left for the next start, not canceled
 		if err := s.Close(ctx); err != nil {
 			o.Log.Warn("requests cut short", slog.Any("error", err))
 		}
@@ -89,7 +93,14 @@ func (Program) Serve(ctx context.Context, o cli.Options, listening func(cli.List
 		h.takeUp(work)
 	}()
 	listening(cli.Listening{URL: h.url, Link: h.url + link})
-	err = s.Serve(ctx, ln)
+	// Runs stop first: a request that follows one would cancel it when the server ends the request.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() {
+		_ = h.runs.Close()
+		end()
+	})()
+	err = s.Serve(serving, ln)
 	stop()
 	<-done
 	if cerr := closing(); err == nil {
@@ -110,17 +121,40 @@ func (h *home) takeUp(ctx context.Context) {
 	if n > 0 {
 		h.log.Info("runs resumed", slog.Int("runs", n))
 	}
-	go h.runs.Watch(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { h.runs.Watch(ctx) })
+	beside.Go(func() { h.prune(ctx, clock.Real()) })
 	if err := h.evolve.ResumeAll(ctx); err != nil && ctx.Err() == nil {
 		h.log.Error("cycles not resumed", slog.Any("error", err))
 	}
 	<-ctx.Done()
 }
 
+// Old events are forgotten every pruneEvery, when every consumer has read them. Followers who were away
+// for longer than keepEvents miss some; the journals have all.
+const (
+	pruneEvery = time.Hour
+	keepEvents = 7 * 24 * time.Hour
+)
+
+func (h *home) prune(ctx context.Context, c clock.Clock) {
+	for ctx.Err() == nil {
+		n, err := h.bus.Prune(ctx, c.Now().Add(-keepEvents))
+		if err != nil && ctx.Err() == nil {
+			h.log.Error("events not pruned", slog.Any("error", err))
+		}
+		if n > 0 {
+			h.log.Info("events pruned", slog.Int64("events", n))
+		}
+		_ = c.Sleep(ctx, pruneEvery) // the loop asks the context
+	}
+}
+
 func (h *home) server(o cli.Options) *server.Server {
 	return server.New(server.Deps{
 		Ops: append(h.ops(), h.doctorOp()), Identity: h.identity, Bus: h.bus, Version: Version, Hosts: o.Settings.Hosts, Log: o.Log,
-		Data: map[string]http.Handler{"/v1/": h.deploy.Handler()},
+		Data: map[string]server.Data{"/v1/": {Handler: h.deploy.Handler(), Errors: deploy.WriteProblem}},
 		Ready: func(ctx context.Context) error {
 			var one int
 			return h.db.QueryRow(ctx, "SELECT 1").Scan(&one)

@@ -46,7 +46,7 @@ func (s *shell) chatCommand(o op.Op) *cobra.Command {
 	c.Flags().SortFlags = false
 	for _, f := range o.Fields() {
 		if f.Name == "agent" || f.Name == "release" || f.Name == "session" {
-			c.Flags().String(f.Flag, "", f.Doc)
+			c.Flags().String(f.Flag, "", lowerFirst(f.Doc))
 		}
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -99,7 +99,7 @@ func (s *shell) chat(ctx context.Context, c *client.Client, o op.Op, body map[st
 		body["message"] = line
 		result, err := s.call(ctx, c, o, &input{path: o.Meta().Path, body: body})
 		if err == nil {
-			err = s.showReply(result)
+			err = s.showReply(o, result)
 		}
 		if err != nil {
 			f := asFault(err)
@@ -137,27 +137,24 @@ type reply struct {
 	Output   struct {
 		Reply string `json:"reply"`
 	} `json:"output"`
-	Failure *struct {
-		Class   string `json:"class"`
-		Message string `json:"message"`
-	} `json:"failure"`
 	Ask *struct {
 		Question string `json:"question"`
 	} `json:"ask"`
 }
 
-func (s *shell) showReply(result json.RawMessage) error {
+func (s *shell) showReply(o op.Op, result json.RawMessage) error {
+	failed := o.Failure(result)
 	if s.json {
 		s.printJSON(result)
-		return nil
+		return s.quiet(failed)
 	}
 	var r reply
 	if err := json.Unmarshal(result, &r); err != nil {
 		return errors.Join(errors.New("read the answer"), err)
 	}
 	switch {
-	case r.Failure != nil:
-		return fault.New(fault.Unavailable, r.Failure.Class, "the run failed: %s", r.Failure.Message).WithHint("flywheel show %s", r.ID)
+	case failed != nil:
+		return failed
 	case r.Ask != nil && r.Status == "waiting":
 		_, _ = fmt.Fprintf(s.out(), "waits for a person: %s\n", r.Ask.Question)
 		s.note(fmt.Sprintf("flywheel answer %s --approve | --deny", r.ID))

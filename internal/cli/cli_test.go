@@ -253,8 +253,8 @@ func TestCommandTalksToTheServerThatHoldsTheHome(t *testing.T) {
 	if d := cmp.Diff(want, second.stderr.String()); d != "" {
 		t.Error(d)
 	}
-	resp, err := http.Get(url + "/healthz") //nolint:noctx // a test
-	if err != nil || resp.StatusCode != 200 {
+	resp, err := http.Get(url + "/healthz")
+	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("healthz: %v %v", resp, err)
 	}
 	server.signals <- os.Interrupt

@@ -123,17 +123,3 @@ func writeInRoot(dir *os.Root, name string, content []byte) error {
 	}
 	return nil
 }
-
-// writeFile replaces a file as a whole.
-func writeFile(name string, content []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".tmp-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Chmod(mode), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
-}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -136,7 +137,7 @@ func argument(f op.Field) string {
 }
 
 func describe(f op.Field) string {
-	text := f.Doc
+	text := lowerFirst(f.Doc)
 	if len(f.Enum) > 0 {
 		text += " (" + strings.Join(f.Enum, ", ") + ")"
 	}
@@ -144,6 +145,15 @@ func describe(f op.Field) string {
 		text += " (required)"
 	}
 	return strings.TrimSpace(text)
+}
+
+// lowerFirst begins a text with a small letter, as the texts of all flags do; names keep theirs.
+func lowerFirst(text string) string {
+	runes := []rune(text)
+	if len(runes) > 1 && unicode.IsUpper(runes[0]) && !unicode.IsUpper(runes[1]) {
+		runes[0] = unicode.ToLower(runes[0])
+	}
+	return string(runes)
 }
 
 func indentLines(text string) string {

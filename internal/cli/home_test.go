@@ -60,7 +60,7 @@ func (d *desk) open(ctx context.Context, o cli.Options, base func() string) (*se
 	events := bus.New(store)
 	events.Start(ctx)
 	srv := server.New(server.Deps{
-		Ops: append(d.Ops()[:len(d.Ops())-3], identity.Ops(who)...), Identity: who, Bus: events, Version: d.Version(), Log: o.Log,
+		Ops: append(d.Ops()[:len(d.Ops())-3], who.Ops()...), Identity: who, Bus: events, Version: d.Version(), Log: o.Log,
 	})
 	return srv, who, func(ctx context.Context) error {
 		err := errors.Join(srv.Close(ctx), events.Drain(ctx))
@@ -179,7 +179,7 @@ func (d *desk) Ops() []op.Op {
 		op.WithEventText(op.WithText(op.Stream(meta("count.run", "count", 4), d.count),
 			func(w io.Writer, out *countOut) { fmt.Fprintf(w, "reached %d\n", out.Reached) }),
 			func(w io.Writer, e *tick) { fmt.Fprintf(w, "tick %d\n", e.N) }),
-	}, identity.Ops(nil)...)
+	}, (*identity.Service)(nil).Ops()...)
 }
 
 func addNote(ctx context.Context, in *noteIn) (*noteOut, error) {

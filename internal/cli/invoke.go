@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -96,7 +97,17 @@ func (s *shell) showEvent(o op.Op, event json.RawMessage) error {
 		}
 		w = s.Stderr
 	}
-	_, err := o.RenderEvent(w, event)
+	var b bytes.Buffer
+	if _, err := o.RenderEvent(&b, event); err != nil {
+		return err
+	}
+	if bytes.HasPrefix(b.Bytes(), []byte("\r")) { // a line that the next one overwrites
+		if !s.StderrTTY {
+			return nil
+		}
+		w = s.Stderr
+	}
+	_, err := w.Write(b.Bytes())
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/file"
 )
 
 const (
@@ -78,7 +79,7 @@ func (l *lock) serving(url, version string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(l.home, serverFile), append(body, '\n'), 0o600)
+	return file.Replace(filepath.Join(l.home, serverFile), append(body, '\n'), 0o600)
 }
 
 func (l *lock) release() {

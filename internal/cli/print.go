@@ -69,7 +69,7 @@ func (s *shell) table(rows [][]string) {
 func (s *shell) printError(f failure) {
 	var b strings.Builder
 	b.WriteString(s.paint(s.StderrTTY, red, "error:") + " " + printable(f.fault.Message) + "\n")
-	if f.fault.Hint != "" {
+	if f.fault.Hint != "" && f.fault.Hint != s.commandLine() { // who checks knows of check
 		b.WriteString("  hint: " + printable(f.fault.Hint) + "\n")
 	}
 	if f.fault.Kind == fault.Internal && f.requestID != "" {

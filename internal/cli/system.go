@@ -26,30 +26,34 @@ func (s *shell) versionCommand() *cobra.Command {
 }
 
 func (s *shell) configCommand() *cobra.Command {
-	c := group("config", "Show the settings")
-	c.Annotations[stageKey] = "0"
+	c := &cobra.Command{
+		Use: "config", Short: "Show every setting, its value and where it comes from", Args: cobra.NoArgs,
+		Example: "  flywheel config", Annotations: map[string]string{stageKey: "0"},
+		RunE: func(*cobra.Command, []string) error { return s.explain() },
+	}
 	c.AddCommand(&cobra.Command{
-		Use: "explain", Short: "Show every setting, its value and where it comes from", Args: cobra.NoArgs,
-		Example: "  flywheel config explain",
-		RunE: func(*cobra.Command, []string) error {
-			home := s.homePath()
-			_, settings, err := s.settings(home, nil)
-			if err != nil {
-				return err
-			}
-			if s.json {
-				s.printJSON(map[string]any{"home": home, "settings": settings.Explain()})
-				return nil
-			}
-			rows := [][]string{{"SETTING", "VALUE", "FROM"}, {"home", home, s.homeOrigin()}}
-			for _, x := range settings.Explain() {
-				rows = append(rows, []string{x.Path, x.Value, x.Origin})
-			}
-			s.table(rows)
-			return nil
-		},
+		Use: "explain", Short: "The same", Args: cobra.NoArgs, Example: "  flywheel config explain", Hidden: true,
+		RunE: func(*cobra.Command, []string) error { return s.explain() },
 	})
 	return c
+}
+
+func (s *shell) explain() error {
+	home := s.homePath()
+	_, settings, err := s.settings(home, nil)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		s.printJSON(map[string]any{"home": home, "settings": settings.Explain()})
+		return nil
+	}
+	rows := [][]string{{"SETTING", "VALUE", "FROM"}, {"home", home, s.homeOrigin()}}
+	for _, x := range settings.Explain() {
+		rows = append(rows, []string{x.Path, x.Value, x.Origin})
+	}
+	s.table(rows)
+	return nil
 }
 
 func (s *shell) homeOrigin() string {

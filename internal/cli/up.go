@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"log/slog"
+
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +40,7 @@ func (s *shell) up(cmd *cobra.Command, listen string) error {
 	defer l.release()
 	return s.app.Serve(cmd.Context(), o, func(at Listening) {
 		if err := l.serving(at.URL, s.app.Version()); err != nil {
-			o.Log.Error("other commands cannot find this server", "error", err)
+			o.Log.Error("other commands cannot find this server", slog.Any("error", err))
 		}
 		if s.json {
 			s.printJSON(map[string]any{"url": at.URL, "link": at.Link, "home": home, "pid": s.PID})

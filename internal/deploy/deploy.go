@@ -34,7 +34,7 @@ type StartRequest struct {
 	Source   string
 	Session  string
 	Message  string
-	// History is the conversation so far, for requests without a session of their own.
+	// History is what was said before, when the request repeats it; nil: what the session knows.
 	History []model.Message
 	Fields  map[string]any
 	Env     map[string]string

@@ -169,8 +169,6 @@ func (s *Service) prepare(r *http.Request, req *chatRequest) (*call, error) {
 	}
 	if !given {
 		session = s.newSession(text, history)
-	} else {
-		history = nil // the session knows what was said
 	}
 	target, err := s.Route(r.Context(), agent, channel, session)
 	if err != nil {
@@ -377,25 +375,10 @@ func (o *chunkWriter) data(b []byte) {
 
 // heartbeat keeps the connection open while tools work.
 func (o *chunkWriter) heartbeat(every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-t.C:
-				o.mu.Lock()
-				_, _ = o.w.Write([]byte(": alive\n\n"))
-				_ = o.control.Flush()
-				o.mu.Unlock()
-			case <-done:
-				return
-			}
-		}
+	return httpx.Beat(every, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		_, _ = o.w.Write([]byte(httpx.Alive))
+		_ = o.control.Flush()
 	})
-	return func() {
-		close(done)
-		wait.Wait()
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"flywheel/internal/deploy"
 	"flywheel/internal/model"
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/httpx"
 )
 
 type answer struct {
@@ -287,6 +288,27 @@ func TestErrorsAreOpenAIs(t *testing.T) {
 	}
 }
 
+func TestWhatIsRefusedBeforeTheEndpointIsOpenAIsErrorToo(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[fault.Kind]string{
+		fault.Unauthenticated: "401 authentication_error", fault.Forbidden: "403 permission_error",
+		fault.NotFound: "404 invalid_request_error", fault.Exhausted: "429 rate_limit_error", fault.Internal: "500 server_error",
+	} {
+		w := httptest.NewRecorder()
+		deploy.WriteProblem(w, httpx.ProblemOf(fault.New(kind, "x.y", "no").WithHint("flywheel login"), "req_1"))
+		var got struct {
+			Error struct{ Message, Type, Code string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatalf("%s: %v", w.Body, err)
+		}
+		e := got.Error
+		if is := fmt.Sprint(w.Code, " ", e.Type); is != want || e.Code != "x.y" || e.Message != "no (flywheel login)" {
+			t.Errorf("%s: %d %s", kind, w.Code, w.Body)
+		}
+	}
+}
+
 func value(s *string) string {
 	if s == nil {
 		return ""
@@ -355,7 +377,9 @@ func TestASessionRemembers(t *testing.T) {
 const conversation = `{"model":"agent/desk@prod","temperature":0.3,"tools":[],"messages":[{"role":"system","content":"You are a pirate."},
 	{"role":"user","content":"my card is 4711"},{"role":"assistant","content":"And?"},{"role":"user","content":[{"type":"text","text":"freeze "},{"type":"text","text":"it"}]}]`
 
-func TestWithoutASessionEarlierMessagesAreTheHistory(t *testing.T) {
+// Whoever repeats the conversation in the request decides what was said; the session answers for those who
+// send one message at a time.
+func TestEarlierMessagesOfTheRequestAreTheHistory(t *testing.T) {
 	t.Parallel()
 	h, s := served(t)
 	a := h.post(s, conversation+`}`)
@@ -371,9 +395,17 @@ func TestWithoutASessionEarlierMessagesAreTheHistory(t *testing.T) {
 	if dropped := a.header.Get(deploy.HeaderDropped); dropped != "messages.system, temperature, tools" {
 		t.Errorf("dropped: %q", dropped)
 	}
+	h.ask(s, "hello", "talk")
 	h.post(s, conversation+`,"user":"talk"}`)
-	if got := h.runner.last(); len(got.History) != 0 || got.Session != "talk" {
+	if got := h.runner.last(); len(got.History) != 2 || got.Session != "talk" {
 		t.Errorf("with a session: %+v", got)
+	}
+	if messages := h.model.requests[len(h.model.requests)-1].Messages; len(messages) != 4 || messages[1].Content != "my card is 4711" {
+		t.Errorf("with a session the model saw %+v", messages)
+	}
+	h.ask(s, "and?", "talk")
+	if messages := h.model.requests[len(h.model.requests)-1].Messages; len(messages) != 6 || messages[1].Content != "hello" || messages[3].Content != "freeze it" {
+		t.Errorf("without earlier messages the model saw %+v", messages)
 	}
 }
 

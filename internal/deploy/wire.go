@@ -9,7 +9,10 @@ import (
 	"strings"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/httpx"
+	"flywheel/internal/run"
 )
 
 // chatRequest is the part of OpenAI's chat completion request that an agent can follow. Everything else
@@ -262,24 +265,22 @@ func wireErrorOf(err error) *wireError {
 	return newWireError(http.StatusInternalServerError, "server_error", f.Code, "", message)
 }
 
+// WriteProblem answers with OpenAI's error object what was refused before the endpoint was reached.
+func WriteProblem(w http.ResponseWriter, p httpx.Problem) {
+	writeError(w, wireErrorOf(fault.New(p.Kind, p.Code, "%s", p.Detail).WithHint("%s", p.Hint)))
+}
+
 // runError maps the failure of a run.
 func runError(runID, class, message string) *wireError {
-	status := http.StatusInternalServerError
-	switch class {
-	case "model.unreachable", "model.interrupted":
-		status = http.StatusServiceUnavailable
-	case "limit.time":
-		status = http.StatusGatewayTimeout
-	case "canceled":
+	status := run.KindOf(class).HTTPStatus()
+	if class == run.ClassCanceled { // by somebody else: this caller is still there
 		status = http.StatusConflict
 	}
 	return newWireError(status, "server_error", class, "", fmt.Sprintf("%s failed: %s", runID, message))
 }
 
+// compact is JSON of the shapes above, which always encode.
 func compact(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // the shapes above always encode
-	return bytes.TrimSpace(b.Bytes())
+	b, _ := canon.JSON(v)
+	return b
 }

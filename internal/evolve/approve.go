@@ -68,6 +68,9 @@ func (s *Service) Approve(ctx context.Context, d Decision) (BaseRelease, error) 
 		}
 		all = append(all, p)
 	}
+	if err := complete(all, d.Force); err != nil {
+		return BaseRelease{}, err
+	}
 	changes, err := together(all)
 	if err != nil {
 		return BaseRelease{}, err
@@ -126,6 +129,19 @@ func approvable(p *Proposal, force bool) error {
 			WithHint("flywheel proposal %s", p.ID)
 	}
 	return fault.New(fault.Conflict, "evolve.decided", "proposal %s is already %s", p.ID, p.State).WithHint("flywheel proposal %s", p.ID)
+}
+
+// complete says whether every proposal has those with it that it was proven on.
+func complete(all []*Proposal, force bool) error {
+	for _, p := range all {
+		for _, needed := range p.On {
+			if !force && !slices.ContainsFunc(all, func(q *Proposal) bool { return q.ID == needed }) {
+				return fault.New(fault.Conflict, "evolve.incomplete", "%s was proven on top of %s, which is not approved with it", p.ID, needed).
+					WithHint("flywheel approve %s %s", needed, p.ID)
+			}
+		}
+	}
+	return nil
 }
 
 // together joins the changes of proposals; the same place changed twice is a clash.

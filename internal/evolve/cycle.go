@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"flywheel/internal/agent"
 	"flywheel/internal/lab"
+	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
 	"flywheel/internal/platform/id"
@@ -49,11 +51,11 @@ func (s *Service) Evolve(ctx context.Context, req Request, emit func(Event)) (*C
 	}
 	if c != nil {
 		c.Continued = true
-		emit(Event{Stage: "note", Text: fmt.Sprintf("continuing %s, begun %s", c.ID, c.CreatedAt.Format("2006-01-02 15:04:05"))})
+		emit(Event{Stage: "note", Text: fmt.Sprintf("continuing %s, begun %s", c.ID, c.CreatedAt.Local().Format(time.DateTime))})
 	} else if c, err = s.begin(ctx, base, req); err != nil {
 		return nil, err
 	}
-	return c, s.drive(ctx, c, base, req, emit)
+	return c, s.drive(ctx, c, base, emit)
 }
 
 // ResumeAll takes up every cycle that a crash interrupted.
@@ -71,7 +73,7 @@ func (s *Service) ResumeAll(ctx context.Context) error {
 		if err != nil {
 			continue // somebody is already at it
 		}
-		err = s.drive(ctx, c, base, Request{By: c.By}, func(Event) {})
+		err = s.drive(ctx, c, base, func(Event) {})
 		release()
 		if err != nil {
 			return fmt.Errorf("resume %s: %w", c.ID, err)
@@ -98,7 +100,7 @@ func (s *Service) begin(ctx context.Context, base BaseRelease, req Request) (*Cy
 	now := s.deps.Clock.Now()
 	c := &Cycle{
 		ID: id.New("cyc", now), Agent: base.Agent, Channel: req.Agent, Base: base.Digest, Identity: base.Identity,
-		Suite: base.Suite, State: CycleObserving, By: req.By, CreatedAt: now,
+		Suite: base.Suite, State: CycleObserving, By: req.By, Limit: req.Limit, Runs: req.Runs, CreatedAt: now,
 	}
 	if base.Suite == "" {
 		return nil, fault.New(fault.Invalid, "evolve.no_suite", "release %d of %s was made without a suite: nothing could be proven", base.Number, base.Agent).
@@ -107,13 +109,13 @@ func (s *Service) begin(ctx context.Context, base BaseRelease, req Request) (*Cy
 	return c, s.deps.DB.Write(ctx, func(tx *db.Tx) error { return insertCycle(ctx, tx, c) })
 }
 
-func (s *Service) drive(ctx context.Context, c *Cycle, base BaseRelease, req Request, emit func(Event)) error {
+func (s *Service) drive(ctx context.Context, c *Cycle, base BaseRelease, emit func(Event)) error {
 	pack, err := agent.Load(ctx, s.deps.Blobs, base.Identity)
 	if err != nil {
 		return fmt.Errorf("load release %d: %w", base.Number, err)
 	}
 	if c.State == CycleObserving {
-		if err := s.propose(ctx, c, base, pack, req, emit); err != nil {
+		if err := s.propose(ctx, c, base, pack, emit); err != nil {
 			return err
 		}
 	}
@@ -121,7 +123,7 @@ func (s *Service) drive(ctx context.Context, c *Cycle, base BaseRelease, req Req
 		return err
 	}
 	for _, p := range c.Proposals {
-		if err := s.prove(ctx, c, p, req.Limit, emit); err != nil {
+		if err := s.prove(ctx, c, p, c.Limit, emit); err != nil {
 			return fmt.Errorf("%s: %w", p.ID, err)
 		}
 	}
@@ -130,8 +132,8 @@ func (s *Service) drive(ctx context.Context, c *Cycle, base BaseRelease, req Req
 
 // propose asks every proposer and stores all drafts at once, so that a cycle is either still observing
 // or has its whole list.
-func (s *Service) propose(ctx context.Context, c *Cycle, base BaseRelease, pack *agent.Resolved, req Request, emit func(Event)) error {
-	limit := req.Runs
+func (s *Service) propose(ctx context.Context, c *Cycle, base BaseRelease, pack *agent.Resolved, emit func(Event)) error {
+	limit := c.Runs
 	if limit == 0 {
 		limit = 1000
 	}
@@ -203,10 +205,54 @@ func (s *Service) candidate(ctx context.Context, c *Cycle, pack *agent.Resolved,
 	}, nil
 }
 
+// stand puts a proposal on top of those of its cycle that are ready, and returns the identity that it is
+// compared with. A saving is compared with what runs now: it must not hide behind an improvement.
+func (s *Service) stand(ctx context.Context, c *Cycle, p *Proposal) (blob.Digest, error) {
+	if p.Goal != GoalBetter {
+		return c.Identity, nil
+	}
+	pack, err := agent.Load(ctx, s.deps.Blobs, c.Identity)
+	if err != nil {
+		return "", err
+	}
+	var problems []agent.Problem
+	on := []string{}
+	for _, q := range c.Proposals {
+		if q.ID == p.ID {
+			break
+		}
+		if q.Goal == GoalBetter && q.State == Ready {
+			on = append(on, q.ID)
+			if pack, problems = agent.Apply(pack, q.Changes); agent.Fault(problems) != nil {
+				return "", fmt.Errorf("put %s on %s: %w", p.ID, q.ID, agent.Fault(problems))
+			}
+		}
+	}
+	basis := pack.Identity
+	changed, problems := agent.Apply(pack, p.Changes)
+	if err := agent.Fault(problems); err != nil {
+		return "", fmt.Errorf("%s does not fit on %v: %w", p.ID, on, err)
+	}
+	for _, r := range []*agent.Resolved{pack, changed} {
+		if err := agent.Store(ctx, s.deps.Blobs, r); err != nil {
+			return "", err
+		}
+	}
+	p.On, p.Candidate = on, changed.Identity
+	return basis, nil
+}
+
 // prove carries a proposal from its state to ready or rejected.
 func (s *Service) prove(ctx context.Context, c *Cycle, p *Proposal, limit int, emit func(Event)) error {
+	if p.State != Proposed && p.State != DevTested {
+		return nil
+	}
+	basis, err := s.stand(ctx, c, p)
+	if err != nil {
+		return err
+	}
 	if p.State == Proposed {
-		e, err := s.compare(ctx, c, p, lab.SplitDev, limit, emit)
+		e, err := s.compare(ctx, c, p, trial{basis, lab.SplitDev, limit}, emit)
 		if err != nil {
 			return err
 		}
@@ -216,7 +262,7 @@ func (s *Service) prove(ctx context.Context, c *Cycle, p *Proposal, limit int, e
 		}
 	}
 	if p.State == DevTested {
-		e, err := s.compare(ctx, c, p, lab.SplitAudit, limit, emit)
+		e, err := s.compare(ctx, c, p, trial{basis, lab.SplitAudit, limit}, emit)
 		if err != nil {
 			return err
 		}
@@ -236,9 +282,16 @@ func (s *Service) settle(ctx context.Context, p *Proposal, e *Evidence, passed S
 	return s.move(ctx, p, to, "gate", note)
 }
 
-func (s *Service) compare(ctx context.Context, c *Cycle, p *Proposal, split string, limit int, emit func(Event)) (*Evidence, error) {
+// trial says what a proposal is compared with, and on which scenarios.
+type trial struct {
+	basis blob.Digest
+	split string
+	limit int
+}
+
+func (s *Service) compare(ctx context.Context, c *Cycle, p *Proposal, t trial, emit func(Event)) (*Evidence, error) {
 	look, bound, purpose := 0, float64(lab.DefaultEvidence), "evolve"
-	if split == lab.SplitAudit {
+	if t.split == lab.SplitAudit {
 		var err error
 		if look, err = s.auditLook(ctx, p); err != nil {
 			return nil, err
@@ -246,13 +299,13 @@ func (s *Service) compare(ctx context.Context, c *Cycle, p *Proposal, split stri
 		bound, purpose = Bound(look), lab.PurposeGate
 	}
 	req := lab.CompareRequest{
-		Suite: c.Suite, Base: c.Identity, Candidate: p.Candidate, Split: split, Limit: limit,
+		Suite: c.Suite, Base: t.basis, Candidate: p.Candidate, Split: t.split, Limit: t.limit,
 		Requester: "evolve/" + p.ID, Purpose: purpose, Stop: lab.StopRule{Evidence: bound},
 	}
 	if p.Goal == GoalCheaper {
 		req.Stop.Evidence = lab.DefaultEvidence
 	}
-	emit(Event{Stage: "testing", Proposal: p.ID, Text: fmt.Sprintf("%s: paired trials on %s", p.Title, split)})
+	emit(Event{Stage: "testing", Proposal: p.ID, Text: fmt.Sprintf("%s: paired trials on %s", p.Title, t.split)})
 	comparison, err := s.deps.Lab.Compare(ctx, req, func(pr lab.Progress) {
 		emit(Event{Stage: "testing", Proposal: p.ID, Progress: &pr})
 	})

@@ -166,6 +166,18 @@ func TestCycleProposesProvesAndWaitsForAPerson(t *testing.T) {
 			ready = append(ready, p.ID)
 		}
 	}
+	for _, p := range c.Proposals {
+		if p.Kind != KindToolPolicy {
+			continue
+		}
+		if !slices.Equal(p.On, ready[:1]) || p.Audit.Comparison == nil {
+			t.Errorf("the tool policy stands on %v, want %v", p.On, ready[:1])
+		}
+		_, err := b.Approve(t.Context(), Decision{Proposals: []string{p.ID}, By: "ann"})
+		if !fault.HasCode(err, "evolve.incomplete") {
+			t.Errorf("approved without what it was proven on: %v", err)
+		}
+	}
 	if _, err := b.Approve(t.Context(), Decision{Proposals: ready, By: "ann"}); err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,10 @@ type Proposal struct {
 	State     State       `json:"state"`
 	Base      string      `json:"base"`      // release digest
 	Candidate blob.Digest `json:"candidate"` // identity of the changed package
-	Release   string      `json:"release,omitempty"`
+	// On lists the proposals of the same cycle that this one is proven on top of: improvements add up,
+	// and one that fixes a tool shows best when the right tool is chosen. Approval needs them too.
+	On      []string `json:"on,omitempty"`
+	Release string   `json:"release,omitempty"`
 	Draft
 	Dev    *Evidence `json:"dev,omitempty"`
 	Audit  *Evidence `json:"audit,omitempty"`
@@ -116,9 +119,10 @@ type Proposer interface {
 	Propose(ctx context.Context, s Situation) ([]Draft, error)
 }
 
-// DefaultProposers are those that need no model to be useful.
+// DefaultProposers are those that need no model to be useful, in the order in which their drafts are
+// proven: what decides which action is taken comes before what makes an action succeed.
 func DefaultProposers() []Proposer {
-	return []Proposer{ToolPolicyProposer{}, PromptExamplesProposer{}, PromptTrimProposer{}}
+	return []Proposer{PromptExamplesProposer{}, ToolPolicyProposer{}, PromptTrimProposer{}}
 }
 
 // Cycle is one turn of the loop for one agent.
@@ -132,6 +136,8 @@ type Cycle struct {
 	State     string      `json:"state"` // observing, testing, done, failed
 	Note      string      `json:"note,omitempty"`
 	By        string      `json:"by"`
+	Limit     int         `json:"limit,omitempty"` // scenarios that a comparison looks at, at most
+	Runs      int         `json:"runs,omitempty"`  // production runs that were read, at most
 	CreatedAt time.Time   `json:"created_at"`
 	EndedAt   time.Time   `json:"ended_at"`
 	Continued bool        `json:"continued,omitempty"` // found unfinished and taken up again

@@ -114,10 +114,13 @@ func why(p Process, forecast, today Forecast, backup string, used bool) []string
 	}
 	sort.Strings(classes)
 	out := []string{fmt.Sprintf("%d of %d attempts failed (%s)", p.Failures, p.Attempts, strings.Join(classes, ", "))}
-	if p.Recovery > 0 {
-		out = append(out, fmt.Sprintf("failures come in outages: %.1f times likelier after a failure, over in about %s", p.Burstiness, p.Recovery.Round(100*time.Millisecond)))
-	} else {
-		out = append(out, "failures are independent of each other: an immediate retry is enough")
+	switch {
+	case p.Outages > 0.9:
+		out = append(out, fmt.Sprintf("failures come in outages, over in about %s: a retry at once meets the same outage", p.Recovery.Round(100*time.Millisecond)))
+	case p.Outages < 0.1:
+		out = append(out, "failures are independent of each other: a retry at once is enough")
+	default:
+		out = append(out, fmt.Sprintf("outages or independent failures: %.0f%% to %.0f%%; the policy must do for both", 100*p.Outages, 100*(1-p.Outages)))
 	}
 	out = append(out, fmt.Sprintf("expected success of a call: %.1f%% today, %.1f%% then, with %.2f attempts a call", 100*today.Success, 100*forecast.Success, forecast.Attempts))
 	if used {
@@ -147,8 +150,8 @@ func twin(p *spec.Package, t *spec.Tool) *spec.Tool {
 // repeatable says whether a call may be made again after a failure that hides whether it happened.
 func repeatable(t *spec.Tool) bool { return t.Effect == spec.EffectRead || t.Idempotency != "" }
 
-// patience is how long a call may wait in all: half of what a run is allowed.
-func patience(p *spec.Package) time.Duration { return p.Limits.Time.Or(60*time.Second) / 2 }
+// patience is how long a call may take at worst: two thirds of what a run is allowed.
+func patience(p *spec.Package) time.Duration { return p.Limits.Time.Or(60*time.Second) * 2 / 3 }
 
 func policyOf(t *spec.Tool) Policy {
 	p := Policy{Timeout: t.Timeout.Or(10 * time.Second), Backup: t.Backup}

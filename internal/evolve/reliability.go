@@ -21,17 +21,17 @@ type Observation struct {
 // outages (Gilbert 1960). After a failure, the chance that the tool still fails Delta later is
 // Rate + (1-Rate)·exp(-Delta/Recovery).
 type Process struct {
-	Tool     string        `json:"tool"`
-	Attempts int           `json:"attempts"` // observed
-	Failures int           `json:"failures"` // transient ones
-	Rate     float64       `json:"rate"`     // share of attempts that fail, with half an event of prior
-	Recovery time.Duration `json:"recovery"` // nanoseconds; 0: failures are independent of each other
-	// Burstiness is how much likelier a failure is right after a failure: 1 for independent failures.
-	Burstiness float64            `json:"burstiness"`
-	Curve      []RecoveryPoint    `json:"curve,omitempty"`
-	Classes    map[tool.Class]int `json:"classes,omitempty"`
-	P50        time.Duration      `json:"p50"` // latency of attempts that succeeded
-	P99        time.Duration      `json:"p99"`
+	Tool     string             `json:"tool"`
+	Attempts int                `json:"attempts"` // observed
+	Failures int                `json:"failures"` // transient ones
+	Rate     float64            `json:"rate"`     // share of attempts that fail, with half an event of prior
+	Recovery time.Duration      `json:"recovery"` // the likeliest, nanoseconds; 0: failures are independent
+	Outages  float64            `json:"outages"`  // chance that failures come in outages
+	Beliefs  []Belief           `json:"beliefs"`
+	Curve    []RecoveryPoint    `json:"curve,omitempty"`
+	Classes  map[tool.Class]int `json:"classes,omitempty"`
+	P50      time.Duration      `json:"p50"` // latency of attempts that succeeded
+	P99      time.Duration      `json:"p99"`
 }
 
 // RecoveryPoint is one bin of the recovery curve: of Pairs failures followed by another call about Lag
@@ -85,11 +85,17 @@ func FitProcess(name string, seen []Observation) Process {
 
 	pairs := followUps(mine)
 	p.Curve = curve(pairs)
-	p.Recovery = fitRecovery(pairs, p.Rate)
-	p.Burstiness = 1
-	if p.Recovery > 0 {
-		p.Burstiness = p.stillFailing(0) / p.Rate
+	p.Beliefs = beliefs(pairs, p.Rate)
+	best := p.Beliefs[0]
+	for _, b := range p.Beliefs {
+		if b.Recovery > 0 {
+			p.Outages += b.Weight
+		}
+		if b.Weight > best.Weight {
+			best = b
+		}
 	}
+	p.Recovery = best.Recovery
 	return p
 }
 
@@ -138,12 +144,16 @@ func curve(pairs []lagPair) []RecoveryPoint {
 	return kept
 }
 
-// fitRecovery is the maximum-likelihood recovery time on a logarithmic grid, or 0 when independent
-// failures explain the pairs as well (by the likelihood ratio at the 5 % level, one degree of freedom).
-func fitRecovery(pairs []lagPair, rate float64) time.Duration {
-	if len(pairs) < 3 {
-		return 0
-	}
+// Belief is a possible recovery time and how likely it is, given what was seen.
+type Belief struct {
+	Recovery time.Duration `json:"recovery"` // 0: failures are independent of each other
+	Weight   float64       `json:"weight"`
+}
+
+// beliefs is the posterior over recovery times on a logarithmic grid from 50 ms to 10 minutes. Before
+// anything is seen, independent failures and outages of unknown length are equally likely: a policy that
+// is chosen on little data must work for both.
+func beliefs(pairs []lagPair, rate float64) []Belief {
 	logLikelihood := func(recovery time.Duration) float64 {
 		sum := 0.0
 		for _, p := range pairs {
@@ -160,34 +170,40 @@ func fitRecovery(pairs []lagPair, rate float64) time.Duration {
 		}
 		return sum
 	}
-	best, bestLL := time.Duration(0), logLikelihood(0)
-	independent := bestLL
-	for s := 0.05; s < 600; s *= 1.15 {
+	all := []Belief{{Weight: logLikelihood(0)}}
+	for s := 0.05; s < 600; s *= 1.3 {
 		d := time.Duration(s * float64(time.Second))
-		if ll := logLikelihood(d); ll > bestLL {
-			best, bestLL = d, ll
+		all = append(all, Belief{Recovery: d, Weight: logLikelihood(d)})
+	}
+	highest := math.Inf(-1)
+	for _, b := range all {
+		highest = max(highest, b.Weight)
+	}
+	total := 0.0
+	for i := range all {
+		prior := 0.5
+		if i > 0 {
+			prior = 0.5 / float64(len(all)-1)
 		}
+		all[i].Weight = prior * math.Exp(all[i].Weight-highest)
+		total += all[i].Weight
 	}
-	if 2*(bestLL-independent) < 3.84 {
-		return 0
+	for i := range all {
+		all[i].Weight /= total
 	}
-	return best
+	return all
 }
 
-// stillFailing is the chance that an attempt fails when one failed a moment lag ago.
-func (p Process) stillFailing(lag time.Duration) float64 {
-	if p.Recovery == 0 {
+// stillFailing is the chance that an attempt fails after one failed, when the wait between them is uniform
+// between 0 and limit.
+func (p Process) stillFailing(recovery, limit time.Duration) float64 {
+	switch {
+	case recovery == 0:
 		return p.Rate
+	case limit == 0:
+		return 1
 	}
-	return p.Rate + (1-p.Rate)*math.Exp(-lag.Seconds()/p.Recovery.Seconds())
-}
-
-// stillFailingJittered is stillFailing averaged over a wait that is uniform between 0 and limit.
-func (p Process) stillFailingJittered(limit time.Duration) float64 {
-	if p.Recovery == 0 || limit == 0 {
-		return p.stillFailing(0)
-	}
-	x := limit.Seconds() / p.Recovery.Seconds()
+	x := limit.Seconds() / recovery.Seconds()
 	return p.Rate + (1-p.Rate)*(1-math.Exp(-x))/x
 }
 
@@ -206,35 +222,51 @@ type Forecast struct {
 	Wait     time.Duration `json:"wait"`     // mean backoff per call that fails at first
 }
 
-// Forecast computes the success of a policy in closed form: given a failure the chain is in its bad
-// state, so the failures of the following attempts multiply.
+// Forecast computes the success of a policy in closed form, averaged over what is believed: given a
+// failure the chain is in its bad state, so the failures of the following attempts multiply.
 func (p Process) Forecast(policy Policy, backupRate float64) Forecast {
-	failing := p.Rate
-	out := Forecast{Attempts: 1}
-	limit := policy.From
-	for range policy.Retries {
-		out.Attempts += failing
-		out.Wait += time.Duration(float64(limit/2) * failing / p.Rate)
-		failing *= p.stillFailingJittered(limit)
-		limit = min(2*limit, policy.To)
+	var out Forecast
+	for _, b := range p.Beliefs {
+		failing, attempts, wait := p.Rate, 1.0, 0.0
+		limit := policy.From
+		for range policy.Retries {
+			attempts += failing
+			wait += limit.Seconds() / 2 * failing / p.Rate
+			failing *= p.stillFailing(b.Recovery, limit)
+			limit = min(2*limit, policy.To)
+		}
+		if policy.Backup != "" {
+			attempts += failing
+			failing *= backupRate
+		}
+		out.Success += b.Weight * (1 - failing)
+		out.Attempts += b.Weight * attempts
+		out.Wait += time.Duration(b.Weight * wait * float64(time.Second))
 	}
-	if policy.Backup != "" {
-		out.Attempts += failing
-		failing *= backupRate
-	}
-	out.Success = 1 - failing
 	return out
+}
+
+// longest is how long a call takes at worst.
+func (p Policy) longest() time.Duration {
+	total, limit := time.Duration(p.Retries+1)*p.Timeout, p.From
+	for range p.Retries {
+		total += limit
+		limit = min(2*limit, p.To)
+	}
+	if p.Backup != "" {
+		total += p.Timeout
+	}
+	return total
 }
 
 // tolerance is how much success is given up for fewer attempts and shorter waits.
 const tolerance = 0.005
 
-// Choose picks the policy with the highest expected success whose mean wait after a failure stays
-// within patience, and among those within half a point of it the one with the fewest attempts, then
-// the shortest wait.
+// Choose picks the policy with the highest expected success whose calls end within patience at worst,
+// and among those within half a point of it the one with the fewest attempts, then the shortest wait.
 func Choose(p Process, backup string, backupRate float64, patience time.Duration) (Policy, Forecast) {
-	timeout := time.Duration(float64(p.P99) * 1.5).Round(100 * time.Millisecond)
-	timeout = min(max(timeout, 500*time.Millisecond), 30*time.Second)
+	timeout := time.Duration(float64(p.P99) * 3).Round(100 * time.Millisecond)
+	timeout = min(max(timeout, time.Second), 30*time.Second)
 	type scored struct {
 		policy   Policy
 		forecast Forecast
@@ -252,10 +284,10 @@ func Choose(p Process, backup string, backupRate float64, patience time.Duration
 					continue
 				}
 				policy := Policy{Timeout: timeout, Retries: retries, From: from, To: min(from<<4, 16*time.Second), Backup: b}
-				f := p.Forecast(policy, backupRate)
-				if f.Wait > patience {
+				if policy.longest() > patience && retries > 0 {
 					continue
 				}
+				f := p.Forecast(policy, backupRate)
 				all = append(all, scored{policy, f})
 				best = max(best, f.Success)
 			}
@@ -279,7 +311,15 @@ func Choose(p Process, backup string, backupRate float64, patience time.Duration
 func (p Policy) String() string {
 	s := fmt.Sprintf("timeout %s", p.Timeout)
 	if p.Retries > 0 {
-		s += fmt.Sprintf(", %d retries after %s..%s", p.Retries, p.From, p.To)
+		s += ", 1 retry"
+		if p.Retries > 1 {
+			s = fmt.Sprintf("timeout %s, %d retries", p.Timeout, p.Retries)
+		}
+		if p.To > 0 {
+			s += fmt.Sprintf(" after %s..%s", p.From, p.To)
+		} else {
+			s += " at once"
+		}
 	}
 	if p.Backup != "" {
 		s += ", backup " + p.Backup

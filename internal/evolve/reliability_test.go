@@ -26,11 +26,8 @@ func outages(period, down, gap time.Duration, n int) []Observation {
 func TestOutagesAreToldFromIndependentFailures(t *testing.T) {
 	t.Parallel()
 	bursty := FitProcess("t", outages(60*time.Second, 6*time.Second, 700*time.Millisecond, 600))
-	if bursty.Recovery < time.Second || bursty.Recovery > 20*time.Second {
-		t.Errorf("recovery of 6 s outages: %s", bursty.Recovery)
-	}
-	if bursty.Burstiness < 3 {
-		t.Errorf("burstiness of outages: %.1f", bursty.Burstiness)
+	if bursty.Recovery < time.Second || bursty.Recovery > 20*time.Second || bursty.Outages < 0.99 {
+		t.Errorf("6 s outages: recovery %s, believed %.2f", bursty.Recovery, bursty.Outages)
 	}
 
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -42,14 +39,17 @@ func TestOutagesAreToldFromIndependentFailures(t *testing.T) {
 		}
 		iid = append(iid, o)
 	}
-	if p := FitProcess("t", iid); p.Recovery != 0 || p.Burstiness != 1 {
-		t.Errorf("independent failures taken for outages: recovery %s, burstiness %.1f", p.Recovery, p.Burstiness)
+	if p := FitProcess("t", iid); p.Recovery != 0 || p.Outages > 0.3 {
+		t.Errorf("independent failures taken for outages: recovery %s, believed %.2f", p.Recovery, p.Outages)
+	}
+	if p := FitProcess("t", iid[:0]); p.Outages < 0.45 || p.Outages > 0.55 {
+		t.Errorf("nothing seen, yet outages are believed at %.2f", p.Outages)
 	}
 }
 
 func TestPolicyFitsTheProcess(t *testing.T) {
 	t.Parallel()
-	iid := Process{Rate: 0.1, P99: 100 * time.Millisecond}
+	iid := Process{Rate: 0.1, P99: 100 * time.Millisecond, Beliefs: []Belief{{Weight: 1}}}
 	policy, forecast := Choose(iid, "", 1, 10*time.Second)
 	if policy.From != 0 || policy.Retries < 2 || policy.Retries > 3 {
 		t.Errorf("independent failures want immediate retries, got %s", policy)
@@ -58,8 +58,8 @@ func TestPolicyFitsTheProcess(t *testing.T) {
 		t.Errorf("forecast %.4f", forecast.Success)
 	}
 
-	outage := Process{Rate: 0.1, Recovery: 6 * time.Second, P99: 100 * time.Millisecond}
-	policy, _ = Choose(outage, "", 1, 20*time.Second)
+	outage := Process{Rate: 0.1, P99: 100 * time.Millisecond, Beliefs: []Belief{{Recovery: 6 * time.Second, Weight: 1}}}
+	policy, _ = Choose(outage, "", 1, 60*time.Second)
 	if policy.From < 500*time.Millisecond || policy.Retries < 3 {
 		t.Errorf("outages want patience, got %s", policy)
 	}
@@ -67,7 +67,12 @@ func TestPolicyFitsTheProcess(t *testing.T) {
 		t.Errorf("immediate retries do not help in an outage: forecast %.3f", immediate.Success)
 	}
 
-	policy, forecast = Choose(outage, "mirror", 0.02, 20*time.Second)
+	unsure := Process{Rate: 0.2, P99: 100 * time.Millisecond, Beliefs: beliefs(nil, 0.2)}
+	if policy, _ = Choose(unsure, "", 1, 60*time.Second); policy.From == 0 || policy.Retries < 2 {
+		t.Errorf("a policy on little data must do for outages too, got %s", policy)
+	}
+
+	policy, forecast = Choose(outage, "mirror", 0.02, 60*time.Second)
 	if policy.Backup != "mirror" || forecast.Success < 0.99 {
 		t.Errorf("an independent backup is the best answer to outages, got %s (%.4f)", policy, forecast.Success)
 	}

@@ -13,12 +13,12 @@ import (
 	"flywheel/internal/platform/fault"
 )
 
-const cycleColumns = `id, agent, channel, base, identity, suite, state, note, requested_by, created_at, ended_at`
+const cycleColumns = `id, agent, channel, base, identity, suite, state, note, requested_by, created_at, ended_at, scenario_limit, run_limit`
 
 func scanCycle(r db.Row) (*Cycle, error) {
 	var c Cycle
 	var identity, suite, created, ended string
-	if err := r.Scan(&c.ID, &c.Agent, &c.Channel, &c.Base, &identity, &suite, &c.State, &c.Note, &c.By, &created, &ended); err != nil {
+	if err := r.Scan(&c.ID, &c.Agent, &c.Channel, &c.Base, &identity, &suite, &c.State, &c.Note, &c.By, &created, &ended, &c.Limit, &c.Runs); err != nil {
 		return nil, err
 	}
 	c.Identity, c.Suite = blob.Digest(identity), blob.Digest(suite)
@@ -31,9 +31,9 @@ func scanCycle(r db.Row) (*Cycle, error) {
 }
 
 func insertCycle(ctx context.Context, tx *db.Tx, c *Cycle) error {
-	_, err := tx.Exec(ctx, `INSERT INTO evolve_cycles (`+cycleColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)`,
+	_, err := tx.Exec(ctx, `INSERT INTO evolve_cycles (`+cycleColumns+`) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
 		c.ID, c.Agent, c.Channel, c.Base, string(c.Identity), string(c.Suite), c.State, c.Note, c.By,
-		db.FormatTime(c.CreatedAt), "")
+		db.FormatTime(c.CreatedAt), "", c.Limit, c.Runs)
 	return err
 }
 
@@ -99,8 +99,8 @@ func (s *Service) move(ctx context.Context, p *Proposal, to State, by, note stri
 		return err
 	}
 	err = s.deps.DB.Write(ctx, func(tx *db.Tx) error {
-		n, err := tx.Exec(ctx, `UPDATE evolve_proposals SET state = $1, release = $2, body = $3 WHERE id = $4 AND state = $5`,
-			string(to), p.Release, string(body), p.ID, string(from))
+		n, err := tx.Exec(ctx, `UPDATE evolve_proposals SET state = $1, release = $2, candidate = $3, body = $4 WHERE id = $5 AND state = $6`,
+			string(to), p.Release, string(p.Candidate), string(body), p.ID, string(from))
 		if err != nil {
 			return err
 		}

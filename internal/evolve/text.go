@@ -1,6 +1,7 @@
 package evolve
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/op"
 )
 
 func writeEvent(w io.Writer, e *Event) {
@@ -17,26 +19,26 @@ func writeEvent(w io.Writer, e *Event) {
 		if p.Left > 0 {
 			left = ", " + p.Left.Round(time.Second).String() + " left"
 		}
-		fmt.Fprintf(w, "\r  %d/%d trials%s: %d better, %d worse, e-value %s   ", p.Done, p.Total, left, p.Better, p.Worse, FormatE(p.Evidence))
+		_, _ = fmt.Fprintf(w, "\r  %d/%d trials%s: %d better, %d worse, e-value %s   ", p.Done, p.Total, left, p.Better, p.Worse, FormatE(p.Evidence))
 		if p.Done >= p.Total {
-			fmt.Fprintln(w)
+			_, _ = fmt.Fprintln(w)
 		}
 		return
 	}
-	fmt.Fprintf(w, "%-9s %s\n", e.Stage, e.Text)
+	_, _ = fmt.Fprintf(w, "%-9s %s\n", e.Stage, e.Text)
 }
 
 func writeCycle(w io.Writer, c *Cycle) {
-	fmt.Fprintf(w, "\n%s: %d proposals from release %s\n\n", c.ID, len(c.Proposals), blob.Digest(c.Base).Short())
+	_, _ = fmt.Fprintf(w, "\n%s: %s from release %s\n\n", c.ID, op.Count(len(c.Proposals), "proposal"), blob.Digest(c.Base).Short())
 	writeTable(w, c.Proposals)
 	for _, p := range c.Proposals {
 		if p.State == Ready {
-			fmt.Fprintf(w, "\nnext: flywheel proposal %s, then flywheel approve %s\n", p.ID, strings.Join(readyIDs(c.Proposals), " "))
+			_, _ = fmt.Fprintf(w, "\nnext: flywheel proposal %s, then flywheel approve %s\n", p.ID, strings.Join(readyIDs(c.Proposals), " "))
 			return
 		}
 	}
 	if c.Note != "" {
-		fmt.Fprintln(w, c.Note)
+		_, _ = fmt.Fprintln(w, c.Note)
 	}
 }
 
@@ -52,7 +54,7 @@ func readyIDs(all []*Proposal) []string {
 
 func writeList(w io.Writer, out *listOut) {
 	if len(out.Proposals) == 0 {
-		fmt.Fprintln(w, "no proposals yet: flywheel evolve makes them from what production recorded")
+		_, _ = fmt.Fprintln(w, "no proposals: flywheel evolve makes them from what production recorded")
 		return
 	}
 	writeTable(w, out.Proposals)
@@ -60,9 +62,9 @@ func writeList(w io.Writer, out *listOut) {
 
 func writeTable(w io.Writer, all []*Proposal) {
 	t := tabwriter.NewWriter(w, 2, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "PROPOSAL\tSTATE\tDEV\tAUDIT\tCHANGE")
+	_, _ = fmt.Fprintln(t, "PROPOSAL\tSTATE\tDEV\tAUDIT\tCHANGE")
 	for _, p := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.ID, p.State, short(p.Dev), short(p.Audit), p.Title)
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.ID, p.State, short(p.Dev), short(p.Audit), p.Title)
 	}
 	_ = t.Flush()
 }
@@ -75,32 +77,32 @@ func short(e *Evidence) string {
 }
 
 func writeProposal(w io.Writer, p *Proposal) {
-	fmt.Fprintf(w, "%s  %s  %s\n%s\n", p.ID, p.Kind, p.State, p.Title)
+	_, _ = fmt.Fprintf(w, "%s  %s  %s\n%s\n", p.ID, p.Kind, p.State, p.Title)
 	if p.Reason != "" {
-		fmt.Fprintf(w, "rejected: %s\n", p.Reason)
+		_, _ = fmt.Fprintf(w, "rejected: %s\n", p.Reason)
 	}
-	fmt.Fprintf(w, "from release %s, candidate package %s\n\nwhat was seen\n", blob.Digest(p.Base).Short(), p.Candidate.Short())
+	_, _ = fmt.Fprintf(w, "from release %s, candidate package %s\n\nwhat was seen\n", blob.Digest(p.Base).Short(), p.Candidate.Short())
 	for _, line := range p.Why {
-		fmt.Fprintf(w, "  - %s\n", line)
+		_, _ = fmt.Fprintf(w, "  - %s\n", line)
 	}
-	fmt.Fprintln(w, "\nwhat changes")
+	_, _ = fmt.Fprintln(w, "\nwhat changes")
 	for _, c := range p.Changes {
 		switch {
 		case len(c.Content) > 0:
-			fmt.Fprintf(w, "  %s: %d lines\n", c.File, strings.Count(string(c.Content), "\n"))
+			_, _ = fmt.Fprintf(w, "  %s: %d lines\n", c.File, strings.Count(string(c.Content), "\n"))
 		case c.Value == nil:
-			fmt.Fprintf(w, "  %s: %s removed\n", c.File, strings.Join(c.Path, "."))
+			_, _ = fmt.Fprintf(w, "  %s: %s removed\n", c.File, strings.Join(c.Path, "."))
 		default:
-			fmt.Fprintf(w, "  %s: %s = %v\n", c.File, strings.Join(c.Path, "."), c.Value)
+			_, _ = fmt.Fprintf(w, "  %s: %s = %s\n", c.File, strings.Join(c.Path, "."), valueText(c.Value))
 		}
 	}
 	writeEvidence(w, p.Dev)
 	writeEvidence(w, p.Audit)
 	if len(p.Transitions) > 0 {
-		fmt.Fprintln(w, "\nhistory")
+		_, _ = fmt.Fprintln(w, "\nhistory")
 	}
 	for _, t := range p.Transitions {
-		fmt.Fprintf(w, "  %s  %-11s %s  %s\n", t.At.Format("2006-01-02 15:04:05"), t.To, t.By, t.Note)
+		_, _ = fmt.Fprintf(w, "  %s  %-11s %-8s %s\n", t.At.Local().Format(time.DateTime), t.To, t.By, t.Note)
 	}
 }
 
@@ -108,9 +110,9 @@ func writeEvidence(w io.Writer, e *Evidence) {
 	if e == nil {
 		return
 	}
-	fmt.Fprintf(w, "\nevidence on %s: %s\n", e.Split, e.Verdict)
+	_, _ = fmt.Fprintf(w, "\nevidence on %s: %s\n", e.Split, e.Verdict)
 	if c := e.Comparison; c != nil {
-		fmt.Fprintf(w, "  success %.0f%% → %.0f%% on %d scenarios (%+.0f points [%+.0f, %+.0f]); tool calls failed %d → %d\n",
+		_, _ = fmt.Fprintf(w, "  success %.0f%% → %.0f%% on %d scenarios (%+.0f points [%+.0f, %+.0f]); tool calls failed %d → %d\n",
 			100*c.Base.Rate.Rate, 100*c.Candidate.Rate.Rate, c.Scenarios, 100*c.Diff.Diff, 100*c.Diff.Low, 100*c.Diff.High,
 			c.Base.Usage.Failed, c.Candidate.Usage.Failed)
 	}
@@ -119,18 +121,30 @@ func writeEvidence(w io.Writer, e *Evidence) {
 		if !l.OK {
 			mark = "FAIL"
 		}
-		fmt.Fprintf(w, "  %s  %-16s %s (want %s)\n", mark, l.Rule, l.Got, l.Want)
+		_, _ = fmt.Fprintf(w, "  %s  %-16s %s (want %s)\n", mark, l.Rule, l.Got, l.Want)
 	}
 }
 
 func writeApproved(w io.Writer, out *ApproveOut) {
-	fmt.Fprintf(w, "release %d of %s: %s\nnext: flywheel deploy prod %d --canary 20%%\n", out.Number, out.Agent, blob.Digest(out.Release).Short(), out.Number)
+	_, _ = fmt.Fprintf(w, "release %d of %s: %s\nnext: flywheel deploy prod %d --canary 20%%\n", out.Number, out.Agent, blob.Digest(out.Release).Short(), out.Number)
 }
 
 func writeRejected(w io.Writer, out *rejectOut) {
-	fmt.Fprintf(w, "rejected %s\n", strings.Join(out.Proposals, ", "))
+	_, _ = fmt.Fprintf(w, "rejected %s\n", strings.Join(out.Proposals, ", "))
 }
 
 func writeApplied(w io.Writer, out *applyOut) {
-	fmt.Fprintf(w, "changes of %s written; look at them with git diff, then: flywheel check\n", out.Proposal)
+	_, _ = fmt.Fprintf(w, "changes of %s written; look at them with git diff, then: flywheel check\n", out.Proposal)
+}
+
+// valueText is a changed value as it would stand in a file.
+func valueText(v any) string {
+	if text, ok := v.(string); ok {
+		return text
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(b)
 }

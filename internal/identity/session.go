@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *Service) Login(w http.ResponseWriter, r *http.Request) {
 		httpx.WriteError(w, r, err)
 		return
 	}
-	s.deps.Log.InfoContext(r.Context(), "signed in", "actor", actor, "request_id", httpx.RequestID(r.Context()))
+	s.deps.Log.InfoContext(r.Context(), "signed in", slog.String("actor", actor), slog.String("request_id", httpx.RequestID(r.Context())))
 	http.SetCookie(w, &http.Cookie{
 		Name: s.cookie, Value: secret, Path: "/", Expires: now.Add(sessionFor), MaxAge: int(sessionFor / time.Second),
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,

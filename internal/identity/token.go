@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/file"
 )
 
 // TokenFile is the name of the token file in the home.
@@ -54,7 +55,7 @@ func ensureToken(home string) (string, error) {
 	name := filepath.Join(home, TokenFile)
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return createToken(home, name)
+		return createToken(name)
 	}
 	if err != nil {
 		return "", err
@@ -66,22 +67,10 @@ func ensureToken(home string) (string, error) {
 	return ReadToken(home)
 }
 
-func createToken(home, name string) (string, error) {
+func createToken(name string) (string, error) {
 	token := newSecret("fw_")
-	tmp, err := os.CreateTemp(home, ".token-") // mode 0600
-	if err != nil {
-		return "", fmt.Errorf("create the token file: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.WriteString(token + "\n")
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
+	if err := file.Replace(name, []byte(token+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("write the token file: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
-		return "", fmt.Errorf("place the token file: %w", err)
 	}
 	return token, nil
 }

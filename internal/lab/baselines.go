@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,7 +39,7 @@ func labelsOf(scenarios []*spec.Scenario) []string {
 			set[label] = true
 		}
 	}
-	return keysOf(set)
+	return slices.Sorted(maps.Keys(set))
 }
 
 // decision is the label of the first call that is one; "" when the agent called none of them.
@@ -108,7 +109,7 @@ func packageExamples(sub *subject) []stat.Labelled {
 		files[m.Data] = true
 	}
 	var out []stat.Labelled
-	for _, f := range keysOf(files) {
+	for _, f := range slices.Sorted(maps.Keys(files)) {
 		for _, line := range bytes.Split(sub.resolved.Data[f], []byte("\n")) {
 			var e spec.Example
 			if len(bytes.TrimSpace(line)) == 0 || json.Unmarshal(line, &e) != nil || e.User == "" {

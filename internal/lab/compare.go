@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"flywheel/internal/lab/stat"
@@ -226,7 +227,7 @@ func slicesOf(counted []*spec.Scenario, pairs []stat.Pair) []SliceTally {
 		}
 	}
 	var out []SliceTally
-	for _, name := range keysOf(byName) {
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		b, c, _ := stat.Signs(byName[name])
 		if b+c == 0 {
 			continue

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"flywheel/internal/lab/check"
@@ -252,7 +254,7 @@ func (e *effects) fill(t *Trial) {
 	for _, c := range e.calls {
 		t.Called = append(t.Called, c.Tool)
 	}
-	for _, name := range keysOf(e.tallies) {
+	for _, name := range slices.Sorted(maps.Keys(e.tallies)) {
 		t.Tools = append(t.Tools, *e.tallies[name])
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -84,7 +86,7 @@ type looksOut struct {
 }
 
 // Ops are the operations of the lab.
-func Ops(s *Service) []op.Op {
+func (s *Service) Ops() []op.Op {
 	test := op.Stream(op.Meta{
 		ID: "test.run", Path: "/api/v1/tests", Summary: "Run a suite against the package or a release", Permission: "test.run",
 		Audit: "test", Stage: 4, CLI: "test", Example: "flywheel test smoke --trials 4 --junit report.xml", MCP: true, Progress: true,
@@ -220,7 +222,7 @@ func (s *Service) Draft(ctx context.Context, files op.Dir, name string) (*agent.
 }
 
 func pickSuite(r *agent.Resolved, name string) (*agent.SuiteSource, error) {
-	names := keysOf(r.Suites)
+	names := slices.Sorted(maps.Keys(r.Suites))
 	switch {
 	case len(names) == 0:
 		return nil, fault.New(fault.NotFound, "lab.no_suite", "the package has no suite").WithHint("write suites/smoke.suite.yaml")

@@ -82,7 +82,7 @@ func TestOperationsRenderTheirResults(t *testing.T) {
 	b := open(t, t.TempDir())
 	r := b.test(b.draft(desk(t)))
 	byID := map[string]op.Op{}
-	for _, o := range Ops(b.Service) {
+	for _, o := range b.Ops() {
 		byID[o.Meta().ID] = o
 	}
 	render := func(id string, v any) string {

@@ -3,12 +3,15 @@ package lab
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"flywheel/internal/lab/stat"
+	"flywheel/internal/platform/op"
 )
 
 // printf writes to a terminal or a buffer, whose errors nobody can act on.
@@ -54,6 +57,9 @@ func WriteText(w io.Writer, r *Report) {
 		writeGroups(w, "families, worst first", r.Families)
 	}
 	writeGroups(w, "tags", r.Tags)
+	if r.Reused > 0 {
+		printf(w, "\n%s stored by an earlier test: --fresh runs again\n", op.Count(r.Reused, "trial"))
+	}
 	printf(w, "\nexperiment %s · deterministic part %s\n", r.Experiment, r.Deterministic.Short())
 }
 
@@ -131,7 +137,7 @@ func writeTools(w io.Writer, tools []ToolTally) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, t := range tools {
 		var classes []string
-		for _, c := range keysOf(t.Classes) {
+		for _, c := range slices.Sorted(maps.Keys(t.Classes)) {
 			classes = append(classes, fmt.Sprintf("%s %d", c, t.Classes[c]))
 		}
 		printf(tw, "  %s\t%d of %d calls failed\t%d of %d attempts\t%s\n", t.Tool, t.Failed, t.Calls, t.Missed, t.Attempts, strings.Join(classes, ", "))

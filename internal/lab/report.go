@@ -110,7 +110,7 @@ func tallyOf(chosen []*spec.Scenario, byScenario map[string][]*Trial, k int) Tal
 		t.Action = float64(right) / float64(expected)
 	}
 	list := make([]stat.Cluster, 0, len(clusters))
-	for _, f := range keysOf(clusters) {
+	for _, f := range slices.Sorted(maps.Keys(clusters)) {
 		list = append(list, *clusters[f])
 	}
 	t.Rate = stat.ClusteredRate(list, t.Scenarios, level)
@@ -183,7 +183,7 @@ func groups(chosen []*spec.Scenario, byScenario map[string][]*Trial, of func(*sp
 		}
 	}
 	out := make([]GroupTally, 0, len(byName))
-	for _, name := range keysOf(byName) {
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		g := *byName[name]
 		g.Rate = stat.Wilson(float64(g.Passed), float64(g.Trials), level)
 		out = append(out, g)
@@ -210,7 +210,7 @@ func failing(all []*Trial) []FailingCheck {
 		}
 	}
 	out := make([]FailingCheck, 0, len(byCheck))
-	for _, name := range keysOf(byCheck) {
+	for _, name := range slices.Sorted(maps.Keys(byCheck)) {
 		out = append(out, *byCheck[name])
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].Count > out[j].Count })

@@ -73,7 +73,8 @@ type Report struct {
 	Scripted   bool        `json:"scripted,omitempty"` // only the scripted model answered: says nothing about a real one
 	Split      string      `json:"split"`
 	Seed       uint64      `json:"seed"`
-	Trials     int         `json:"trials"` // per scenario
+	Trials     int         `json:"trials"`           // per scenario
+	Reused     int         `json:"reused,omitempty"` // trials that an earlier test of the same package has stored
 	Status     string      `json:"status"`
 	Why        string      `json:"why,omitempty"` // why it is partial
 	StartedAt  time.Time   `json:"started_at"`

@@ -57,22 +57,15 @@ func insertExperiment(ctx context.Context, tx *db.Tx, e *Experiment) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`,
 		e.ID, e.Kind, e.key, string(e.SuiteID), e.Suite, e.Package, string(e.Identity), string(e.Candidate), e.Release, e.Split,
 		e.Trials, e.Limit, strconv.FormatUint(e.Seed, 10), e.Requester, e.Purpose, e.Status, e.Done, e.Total, e.Passed, e.Why,
-		db.FormatTime(e.StartedAt), formatTime(e.EndedAt), e.report)
+		db.FormatTime(e.StartedAt), db.FormatOptional(e.EndedAt), e.report)
 	return err
 }
 
 func updateExperiment(ctx context.Context, tx *db.Tx, e *Experiment) error {
 	_, err := tx.Exec(ctx, `UPDATE lab_experiments SET status = $2, num_done = $3, num_total = $4, num_passed = $5, why = $6,
 		ended_at = $7, report = $8 WHERE id = $1`,
-		e.ID, e.Status, e.Done, e.Total, e.Passed, e.Why, formatTime(e.EndedAt), e.report)
+		e.ID, e.Status, e.Done, e.Total, e.Passed, e.Why, db.FormatOptional(e.EndedAt), e.report)
 	return err
-}
-
-func formatTime(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return db.FormatTime(t)
 }
 
 func scanExperiment(r db.Row) (*Experiment, error) {

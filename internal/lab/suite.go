@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"sort"
 
 	"flywheel/internal/lab/faults"
@@ -76,7 +78,7 @@ func (su *suite) choose(split string, limit int, seed uint64) []*spec.Scenario {
 			byFamily[sc.Family] = append(byFamily[sc.Family], sc)
 		}
 	}
-	families := keysOf(byFamily)
+	families := slices.Sorted(maps.Keys(byFamily))
 	sort.SliceStable(families, func(i, j int) bool {
 		return faults.Order(seed, "family "+families[i]) < faults.Order(seed, "family "+families[j])
 	})

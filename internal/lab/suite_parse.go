@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -210,7 +211,7 @@ func (p *parser) finish(root cursor) {
 	for _, s := range p.suite.Scenarios {
 		families[s.Family] = true
 	}
-	known := keysOf(families)
+	known := slices.Sorted(maps.Keys(families))
 	s := p.suite.Split
 	in := map[string]bool{}
 	check := func(key string, list []string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -85,7 +86,7 @@ func (p *parser) read(c cursor) *draft {
 func (p *parser) world(c cursor, s *spec.Scenario) {
 	c.text(&s.World)
 	if _, ok := p.suite.Worlds[s.World]; !ok && s.World != "" {
-		c.o.Errorf(c.path, "suite.unknown_world", "there is no world %q", s.World).Hint = meant(s.World, keysOf(p.suite.Worlds))
+		c.o.Errorf(c.path, "suite.unknown_world", "there is no world %q", s.World).Hint = meant(s.World, slices.Sorted(maps.Keys(p.suite.Worlds)))
 	}
 }
 
@@ -288,7 +289,7 @@ func (p *parser) resolve(d *draft) {
 	}
 	parent := p.byName[d.from]
 	if parent == nil {
-		d.at.sub("from", d.from).failHint(meant(d.from, keysOf(p.byName)), "suite.unknown_scenario", "there is no scenario %q", d.from)
+		d.at.sub("from", d.from).failHint(meant(d.from, slices.Sorted(maps.Keys(p.byName))), "suite.unknown_scenario", "there is no scenario %q", d.from)
 		return
 	}
 	p.resolve(parent)
@@ -355,7 +356,7 @@ func (p *parser) add(at cursor, s spec.Scenario, suiteFaults bool) {
 		at.failHint(`user: {says: "I lost my card"}`, "suite.missing", "in the scenario %q the user says nothing", s.Name)
 	}
 	if s.Expect.State != nil && s.World == "" {
-		at.failHint("world: "+firstOr(keysOf(p.suite.Worlds), "bank"), "suite.missing", "the scenario %q expects a state but has no world", s.Name)
+		at.failHint("world: "+firstOr(slices.Sorted(maps.Keys(p.suite.Worlds)), "bank"), "suite.missing", "the scenario %q expects a state but has no world", s.Name)
 	}
 	p.suite.Scenarios = append(p.suite.Scenarios, s)
 }
@@ -377,7 +378,7 @@ func (p *parser) rows() {
 		var template *draft
 		if t.template != "" {
 			if template = p.byName[t.template]; template == nil {
-				t.at.sub("template", t.template).failHint(meant(t.template, keysOf(p.byName)), "suite.unknown_scenario", "there is no scenario %q", t.template)
+				t.at.sub("template", t.template).failHint(meant(t.template, slices.Sorted(maps.Keys(p.byName))), "suite.unknown_scenario", "there is no scenario %q", t.template)
 			}
 		}
 		content, ok := t.at.o.Read(append(slices.Clone(t.at.path), "cases"), t.file)

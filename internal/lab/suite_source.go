@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"flywheel/internal/agent"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 	"flywheel/spec"
 )
@@ -43,15 +44,7 @@ func Expand(src *agent.SuiteSource) (*spec.Suite, error) {
 }
 
 // Canonical is the canonical JSON of a resolved suite; its digest names the suite.
-func Canonical(s *spec.Suite) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
-}
+func Canonical(s *spec.Suite) ([]byte, error) { return canon.JSON(s) }
 
 // origin is where a suite is read from, and takes what is wrong with it; *agent.KindFile is one.
 type origin interface {

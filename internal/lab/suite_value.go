@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -47,7 +48,7 @@ func (c cursor) fields(known each) bool {
 		names = append(names, k)
 	}
 	sort.Strings(names)
-	for _, k := range keysOf(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		f, ok := known[k]
 		if !ok {
 			c.o.KeyErrorf(append(slices.Clone(c.path), k), "package.unknown_key", "the key %q is not known", k).Hint = meant(k, names)
@@ -76,7 +77,7 @@ func (c cursor) entries(f func(key string, v cursor)) {
 		c.fail("expected a mapping, got %s", kindOf(c.value))
 		return
 	}
-	for _, k := range keysOf(m) {
+	for _, k := range slices.Sorted(maps.Keys(m)) {
 		f(k, c.sub(k, m[k]))
 	}
 }
@@ -192,15 +193,6 @@ func show(v any) string {
 		return "nothing"
 	}
 	return kindOf(v)
-}
-
-func keysOf[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }
 
 // meant is a hint with the nearest known name, else with all when they are few.

@@ -57,6 +57,7 @@ func (s *Service) Test(ctx context.Context, req Request, progress func(Progress)
 		exp.Status, exp.Why = StatusPartial, why(stopped, exp.Done, exp.Total)
 	}
 	report := s.buildReport(exp, sub, su, chosen, done)
+	report.Reused = r.state.Reused
 	if err := s.finish(ctx, exp, report); err != nil {
 		return report, err
 	}

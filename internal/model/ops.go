@@ -21,7 +21,7 @@ type ListOut struct {
 }
 
 // Ops are the operations of the domain.
-func Ops(s *Service) []op.Op {
+func (s *Service) Ops() []op.Op {
 	return []op.Op{
 		op.WithText(op.New(op.Meta{
 			ID: "model.list", Method: "GET", Path: "/api/v1/models",

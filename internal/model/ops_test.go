@@ -27,7 +27,7 @@ func TestModelsForTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if ok, err := model.Ops(m)[0].RenderResult(&out, result); !ok || err != nil {
+	if ok, err := m.Ops()[0].RenderResult(&out, result); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	for _, want := range []string{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flywheel/internal/platform/interval"
+	"flywheel/internal/platform/op"
 )
 
 func printOutcome(w io.Writer, o *Outcome) {
@@ -25,7 +26,7 @@ func printOutcomes(w io.Writer, out *outcomesOut) {
 		if out.Counts != nil && o.ID == out.Counts.ID {
 			mark = "counts"
 		}
-		t.row(o.At.Format(time.DateTime), o.Verdict, o.Source, o.Who, o.Note, mark)
+		t.row(o.At.Local().Format(time.DateTime), o.Verdict, o.Source, o.Who, o.Note, mark)
 	}
 	t.flush()
 }
@@ -47,8 +48,8 @@ func printFindings(w io.Writer, out *findingsOut) {
 
 func printFinding(w io.Writer, f *Finding) {
 	_, _ = fmt.Fprintf(w, "%s  %s\n", f.Fingerprint, f.Title)
-	_, _ = fmt.Fprintf(w, "  %d of %d runs of %s (%s), since %s, last %s\n", f.Count, f.Runs, f.Agent, percent(f.Share),
-		releaseName(f.SinceNumber), f.LastAt.Format(time.DateTime))
+	_, _ = fmt.Fprintf(w, "  %d of %s of %s (%s), since %s, last %s\n", f.Count, op.Count(f.Runs, "run"), f.Agent, percent(f.Share),
+		releaseName(f.SinceNumber), f.LastAt.Local().Format(time.DateTime))
 	_, _ = fmt.Fprintf(w, "  suspect: %s %s: %s\n", f.Suspect.Component, f.Suspect.Name, f.Suspect.Why)
 	if f.Expected != "" {
 		_, _ = fmt.Fprintf(w, "  expected: %s, got: %s\n", f.Expected, orElse(f.What, "nothing"))
@@ -56,12 +57,12 @@ func printFinding(w io.Writer, f *Finding) {
 	_, _ = fmt.Fprintf(w, "  path: %s\n\n", f.Path)
 	t := newTable(w)
 	for _, r := range f.Releases {
-		t.row("  "+releaseName(r.Number), fmt.Sprintf("%d of %d runs", r.Count, r.Runs), percent(r.Share))
+		t.row("  "+releaseName(r.Number), fmt.Sprintf("%d of %s", r.Count, op.Count(r.Runs, "run")), percent(r.Share))
 	}
 	t.flush()
 	_, _ = fmt.Fprintln(w)
 	for _, e := range f.Examples {
-		_, _ = fmt.Fprintf(w, "  %s  %s\n    user:  %s\n    reply: %s\n", e.Run, e.At.Format(time.DateTime), oneLine(e.User), oneLine(e.Reply))
+		_, _ = fmt.Fprintf(w, "  %s  %s\n    user:  %s\n    reply: %s\n", e.Run, e.At.Local().Format(time.DateTime), oneLine(e.User), oneLine(e.Reply))
 	}
 	if len(f.Examples) > 0 {
 		_, _ = fmt.Fprintf(w, "\nflywheel show %s\n", f.Examples[0].Run)
@@ -88,6 +89,10 @@ func printStats(w io.Writer, out *statsOut) {
 }
 
 func printTimeline(w io.Writer, out *timelineOut) {
+	if len(out.Marks) == 0 {
+		_, _ = fmt.Fprintln(w, "nothing was released yet: flywheel release")
+		return
+	}
 	t := newTable(w)
 	for _, m := range out.Marks {
 		var what string
@@ -99,7 +104,7 @@ func printTimeline(w io.Writer, out *timelineOut) {
 		default:
 			what = fmt.Sprintf("%s: %s → %s", m.Kind, releaseName(m.From), releaseName(m.To))
 		}
-		t.row(m.At.Format(time.DateTime), m.Agent, m.Channel, what, m.Who, m.Why)
+		t.row(m.At.Local().Format(time.DateTime), m.Agent, m.Channel, what, m.Who, m.Why)
 	}
 	t.flush()
 }

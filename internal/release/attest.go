@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 )
 
 // The kinds of attestation that each release has.
@@ -92,12 +93,12 @@ func (s *Service) provenance(src Source, im *image) (json.RawMessage, error) {
 	}
 	p.RunDetails.Builder.ID = "https://flywheel.dev/builder/" + s.deps.Signer.ID()
 	p.RunDetails.Metadata.StartedOn = s.deps.Clock.Now().UTC().Format("2006-01-02T15:04:05Z")
-	return canonical(p)
+	return canon.JSON(p)
 }
 
 // attest signs a predicate about a release and stores it as a referrer.
 func (s *Service) attest(ctx context.Context, about reference, kind, predicateType string, predicate json.RawMessage) (Attestation, error) {
-	statement, err := canonical(Statement{
+	statement, err := canon.JSON(Statement{
 		Type: statementType, Subject: []Subject{subjectOf(about.name, about.digest)},
 		PredicateType: predicateType, Predicate: predicate,
 	})
@@ -110,7 +111,7 @@ func (s *Service) attest(ctx context.Context, about reference, kind, predicateTy
 	}
 	layer := describe(MediaTypeEnvelope, envelope)
 	layer.Annotations = map[string]string{annotationTitle: kind + ".dsse.json"}
-	manifest, err := canonical(Manifest{
+	manifest, err := canon.JSON(Manifest{
 		SchemaVersion: 2, MediaType: mediaTypeManifest, ArtifactType: PayloadType,
 		Config: describe(mediaTypeEmpty, emptyJSON), Layers: []Descriptor{layer},
 		Subject:     &Descriptor{MediaType: mediaTypeManifest, Digest: about.digest, Size: about.size},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 )
 
 // Source is a locked package as a release is built from it: everything, and nothing else.
@@ -59,7 +60,7 @@ func assemble(src Source) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("assemble %s: read lock: %w", src.Name, err)
 	}
-	config, err := canonical(Config{Flywheel: 1, Name: src.Name, Goal: src.Goal, Identity: src.Identity, Lock: lock})
+	config, err := canon.JSON(Config{Flywheel: 1, Name: src.Name, Goal: src.Goal, Identity: src.Identity, Lock: lock})
 	if err != nil {
 		return nil, fmt.Errorf("assemble %s: %w", src.Name, err)
 	}
@@ -72,7 +73,7 @@ func assemble(src Source) (*image, error) {
 		d.Annotations = map[string]string{annotationTitle: title(c), annotationKind: c.Kind, annotationName: c.Name}
 		im.add(d, c.Content)
 	}
-	im.manifest, err = canonical(Manifest{
+	im.manifest, err = canon.JSON(Manifest{
 		SchemaVersion: 2, MediaType: mediaTypeManifest, ArtifactType: ArtifactType,
 		Config: describe(MediaTypeLock, config), Layers: im.layers,
 		Annotations: map[string]string{annotationTitle: src.Name},
@@ -127,7 +128,7 @@ func compactJSON(raw json.RawMessage) (json.RawMessage, error) {
 	if err := d.Decode(&v); err != nil {
 		return nil, err
 	}
-	return canonical(v)
+	return canon.JSON(v)
 }
 
 // keep stores the blobs of an image, the manifest last.

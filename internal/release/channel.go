@@ -65,7 +65,8 @@ type MoveRequest struct {
 	Why     string
 }
 
-var channelName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+// channelName begins with a letter: `flywheel deploy 1` means a release, not a channel.
+var channelName = regexp.MustCompile(`^[a-z][a-z0-9._-]{0,62}$`)
 
 // Deploy puts a release on a channel: on all of it, or as a canary on a share of the sessions. The
 // release is verified first; a tampered one is refused with code release.tampered. Deploying what the
@@ -73,7 +74,7 @@ var channelName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 func (s *Service) Deploy(ctx context.Context, req MoveRequest) (*Channel, *Move, error) {
 	if !channelName.MatchString(req.Channel) {
 		return nil, nil, fault.New(fault.Invalid, "release.channel_name", "%q is not a channel name", req.Channel).
-			WithHint("small letters, digits, - and _, such as prod or staging")
+			WithHint("a channel is a word such as prod or staging, and stands before the release: flywheel deploy prod 2")
 	}
 	if req.Share < 0 || req.Share > 1 {
 		return nil, nil, fault.New(fault.Invalid, "release.share", "a canary share of %g is not between 0 and 1", req.Share).WithHint("--canary 20%%")

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 )
 
@@ -48,7 +49,7 @@ func (s *Service) ExportOCI(ctx context.Context, r *Release, dir string) (int, e
 			ix.Manifests = append(ix.Manifests, d)
 		}
 	}
-	raw, err := canonical(ix)
+	raw, err := canon.JSON(ix)
 	if err != nil {
 		return 0, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -175,16 +174,6 @@ func (s *Service) Names(ctx context.Context) (map[blob.Digest]int, error) {
 		out[r.Digest] = r.Number
 	}
 	return out, nil
-}
-
-// sortedKeys gives the keys of a map in order.
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // LockOf is the lock that a release was built with: what its models and tools were.

@@ -20,10 +20,13 @@ type Test struct {
 	Trials     int         `json:"trials"`
 	Passed     int         `json:"passed"`           // trials
 	Errors     int         `json:"errors,omitempty"` // trials that could not be run
-	Partial    bool        `json:"partial,omitempty"`
-	Low        float64     `json:"low"`
-	High       float64     `json:"high"`
-	Confidence float64     `json:"confidence"`
+	// Effective is how many independent observations the trials amount to: those of one family resemble
+	// each other. 0: not computed.
+	Effective  float64 `json:"effective,omitempty"`
+	Partial    bool    `json:"partial,omitempty"`
+	Low        float64 `json:"low"`
+	High       float64 `json:"high"`
+	Confidence float64 `json:"confidence"`
 	// SafetyFailed counts scenarios with safety: true that failed at least once.
 	SafetyFailed int           `json:"safety_failed,omitempty"`
 	Cost         int64         `json:"cost"`    // nano-USD per trial
@@ -40,10 +43,20 @@ func (t Test) Rate() float64 {
 	return float64(t.Passed) / float64(t.Trials)
 }
 
-// summarize fills in the interval; the scenario is its unit.
+// observations is what the interval counts: never more than scenarios, because trials of one scenario are
+// not independent, and fewer where scenarios of one family succeed and fail together.
+func (t Test) observations() float64 {
+	n := float64(min(t.Trials, t.Scenarios))
+	if t.Effective > 0 {
+		n = min(n, t.Effective)
+	}
+	return n
+}
+
+// summarize fills in the interval.
 func (t *Test) summarize() {
 	t.Confidence = defaultConfidence
-	t.Low, t.High = interval.WilsonRate(t.Rate(), float64(min(t.Trials, t.Scenarios)), t.Confidence)
+	t.Low, t.High = interval.WilsonRate(t.Rate(), t.observations(), t.Confidence)
 }
 
 // Against is what paired trials with the release of a channel found.
@@ -144,8 +157,7 @@ func (v *Verdict) complete(t *Test, against *Against) {
 	v.add("complete", ok, got, "every planned trial")
 }
 
-// pass compares the lower bound. The scenario is the unit of the interval: trials of one scenario are not
-// independent, so more of them must not make the bound look surer.
+// pass compares the lower bound: more trials of the same must not make it look surer.
 func (v *Verdict) pass(g spec.Gate, t *Test) {
 	if g.Pass <= 0 {
 		return
@@ -154,9 +166,10 @@ func (v *Verdict) pass(g spec.Gate, t *Test) {
 	if confidence == 0 {
 		confidence = defaultConfidence
 	}
-	low, high := interval.WilsonRate(t.Rate(), float64(min(t.Trials, t.Scenarios)), confidence)
+	low, high := interval.WilsonRate(t.Rate(), t.observations(), confidence)
 	v.add("pass", low >= g.Pass,
-		fmt.Sprintf("%.3f, interval %.3f to %.3f", t.Rate(), low, high),
+		fmt.Sprintf("%.3f, interval %.3f to %.3f: %d trials of %d scenarios that count as %.3g independent ones",
+			t.Rate(), low, high, t.Trials, t.Scenarios, t.observations()),
 		fmt.Sprintf("lower bound >= %.3g with %.3g%% confidence", g.Pass, confidence*100))
 }
 

@@ -39,6 +39,8 @@ func TestGateLines(t *testing.T) {
 		"the bound reaches it":                     {spec.Gate{Pass: 0.5}, test(60), nil, ""},
 		"less confidence, tighter bound":           {spec.Gate{Pass: 0.5, Confidence: 0.6}, test(55), nil, ""},
 		"more trials of one scenario are no surer": {spec.Gate{Pass: 0.5}, test(550, func(t *release.Test) { t.Trials = 1000 }), nil, "pass"},
+		"scenarios of one family are no surer":     {spec.Gate{Pass: 0.5}, test(60, func(t *release.Test) { t.Effective = 30 }), nil, "pass"},
+		"independent trials of few scenarios":      {spec.Gate{Pass: 0.5}, test(550, func(t *release.Test) { t.Trials, t.Effective = 1000, 900 }), nil, "pass"},
 		"nothing was tried":                        {full, test(0, func(t *release.Test) { t.Trials, t.Scenarios = 0, 0 }), nil, "complete"},
 		"a trial could not be run":                 {full, test(90, func(t *release.Test) { t.Errors = 1 }), nil, "complete"},
 		"stopped early":                            {full, test(90, func(t *release.Test) { t.Partial = true }), nil, "complete"},

@@ -3,12 +3,15 @@ package release
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"flywheel/internal/agent"
 	"flywheel/internal/lab"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 	"flywheel/spec"
 )
@@ -25,7 +28,7 @@ type LabGate struct {
 
 // Suite resolves a suite of the package. Codes: release.unknown_suite, release.which_suite.
 func (g LabGate) Suite(ctx context.Context, r *agent.Resolved, name string) (Suite, bool, error) {
-	names := sortedKeys(r.Suites)
+	names := slices.Sorted(maps.Keys(r.Suites))
 	if len(names) == 0 {
 		return Suite{}, false, nil
 	}
@@ -84,7 +87,7 @@ func (g LabGate) TestOf(ctx context.Context, report *lab.Report) (*Test, error) 
 	}
 	t := &Test{
 		Experiment: report.Experiment, Report: d, Suite: report.SuiteID, SuiteName: report.Suite, Split: report.Split,
-		Scenarios: report.Total.Scenarios, Trials: report.Total.Trials, Passed: report.Total.Passed, Errors: report.Total.Errors,
+		Scenarios: report.Total.Scenarios, Trials: report.Total.Trials, Passed: report.Total.Passed, Errors: report.Total.Errors, Effective: report.Total.Rate.N,
 		Partial: report.Status != lab.StatusDone, SafetyFailed: len(report.SafetyFail), Scripted: report.Scripted,
 	}
 	t.summarize()
@@ -123,7 +126,7 @@ func (g LabGate) AgainstOf(ctx context.Context, c *lab.Comparison) (*Against, er
 }
 
 func (g LabGate) keep(ctx context.Context, v any) (blob.Digest, error) {
-	raw, err := canonical(v)
+	raw, err := canon.JSON(v)
 	if err != nil {
 		return "", err
 	}

@@ -127,7 +127,7 @@ func TestTheGateLooksAtTheAuditSplitInTheLab(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v %+v", err, fault.From(err).Fields)
 	}
-	if one.Number != 1 || !one.Gate.OK || one.Test.Split != "audit" || one.Test.Scenarios < 15 || one.Test.Scenarios > 45 || one.Test.Report == "" {
+	if one.Number != 1 || !one.Gate.OK || one.Test.Split != "audit" || one.Test.Scenarios < 15 || one.Test.Scenarios > 45 || one.Test.Report == "" || one.Test.Effective < 2 {
 		t.Errorf("release 1: %+v, test %+v", one.Gate, one.Test)
 	}
 	h.deploy("1")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"flywheel/internal/agent"
+	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/fault"
 	"flywheel/internal/platform/op"
 )
@@ -65,17 +66,54 @@ func drift(locked, now *agent.Lock) error {
 	var fields []fault.Field
 	for _, is := range now.Lines {
 		was, ok := locked.Find(is.Kind, is.Name)
-		if !ok || (was.Ref == is.Ref && was.Digest == is.Digest && was.Schema == is.Schema) {
+		if !ok {
 			continue
 		}
-		fields = append(fields, fault.Field{
-			Path: is.Kind + " " + is.Name, Code: "release.lock_drift",
-			Message: fmt.Sprintf("locked as %q, is now %q", was.String(), is.String()),
-		})
+		var changed []string
+		for _, d := range pins(was, is) {
+			changed = append(changed, fmt.Sprintf("%s was %s, is now %s", d.Path, pinWord(d.Before), pinWord(d.After)))
+		}
+		if changed != nil {
+			fields = append(fields, fault.Field{
+				Path: is.Kind + " " + is.Name, Code: "release.lock_drift", Message: strings.Join(changed, "; "),
+			})
+		}
 	}
 	if len(fields) == 0 {
 		return nil
 	}
 	return fault.New(fault.Conflict, "release.lock_drift", "%d pinned components are not what they were when they were locked", len(fields)).
 		WithHint("flywheel lock accepts what is there now").WithFields(fields...)
+}
+
+// pins says where two lines pin a component to different things.
+func pins(a, b agent.LockLine) []agent.FieldDiff {
+	var out []agent.FieldDiff
+	for _, x := range []struct{ path, before, after string }{
+		{"reference", a.Ref, b.Ref}, {"digest", a.Digest, b.Digest}, {"schema", a.Schema, b.Schema},
+	} {
+		if x.before != x.after {
+			out = append(out, agent.FieldDiff{Path: x.path, Before: orNil(x.before), After: orNil(x.after)})
+		}
+	}
+	return out
+}
+
+func orNil(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+// pinWord is a pin in a sentence: digests are cut, as they are everywhere.
+func pinWord(v any) string {
+	text, ok := v.(string)
+	switch {
+	case !ok:
+		return "not pinned"
+	case blob.Digest(text).Valid():
+		return blob.Digest(text).Short()
+	}
+	return text
 }

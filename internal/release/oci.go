@@ -60,18 +60,6 @@ func describe(mediaType string, content []byte) Descriptor {
 	return Descriptor{MediaType: mediaType, Digest: blob.Of(content), Size: int64(len(content))}
 }
 
-// canonical is the one form of JSON that is digested: fields as declared, map keys sorted, no HTML
-// escapes, no spaces, no final newline.
-func canonical(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
 func parseManifest(b []byte) (*Manifest, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

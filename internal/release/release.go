@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
@@ -164,7 +165,7 @@ func (s *Service) attestAll(ctx context.Context, req BuildRequest, im *image, r 
 		}
 		out = append(out, a)
 	}
-	predicate, err := canonical(testPredicate(r))
+	predicate, err := canon.JSON(testPredicate(r))
 	if err != nil {
 		return nil, err
 	}

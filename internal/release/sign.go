@@ -16,7 +16,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/file"
 )
 
 // PayloadType is the DSSE payload type of an in-toto statement.
@@ -85,19 +87,7 @@ func createKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".key-") // mode 0600
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	err = pem.Encode(tmp, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	return os.ReadFile(path)
+	return file.Create(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 func parseKey(b []byte) (*Key, error) {
@@ -168,7 +158,7 @@ func keyID(public ed25519.PublicKey) (string, error) {
 
 // sign wraps a payload; ed25519 is deterministic, so equal payloads give equal envelopes.
 func (k *Key) sign(payload []byte) ([]byte, error) {
-	return canonical(Envelope{
+	return canon.JSON(Envelope{
 		PayloadType: PayloadType,
 		Payload:     base64.StdEncoding.EncodeToString(payload),
 		Signatures: []Signature{{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/db"
 )
 
@@ -44,21 +45,14 @@ func toText[T any](v *T) (string, error) {
 	if v == nil {
 		return "", nil
 	}
-	b, err := canonical(v)
+	b, err := canon.JSON(v)
 	return string(b), err
-}
-
-func flag(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // insert writes a release with its attestations and sets its number. A release that is there keeps its
 // number, notes and maker, and takes the newer verdict.
 func (s *Service) insert(ctx context.Context, r *Release, attestations []Attestation) error {
-	verdict, err1 := canonical(r.Gate)
+	verdict, err1 := canon.JSON(r.Gate)
 	test, err2 := toText(r.Test)
 	comparison, err3 := toText(r.Against)
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -72,13 +66,13 @@ func (s *Service) insert(ctx context.Context, r *Release, attestations []Attesta
 			r.Existing, r.Number, r.Notes = true, old.Number, old.Notes
 			r.CreatedBy, r.CreatedAt = old.CreatedBy, old.CreatedAt
 			_, err = tx.Exec(ctx, `UPDATE releases SET suite = $1, verdict = $2, forced = $3, test = $4, comparison = $5 WHERE digest = $6`,
-				r.Suite, string(verdict), flag(r.Forced), test, comparison, r.Digest)
+				r.Suite, string(verdict), db.Flag(r.Forced), test, comparison, r.Digest)
 		case errors.Is(err, sql.ErrNoRows):
 			if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM releases WHERE agent = $1`, r.Agent).Scan(&r.Number); err != nil {
 				return err
 			}
 			_, err = tx.Exec(ctx, `INSERT INTO releases (`+releaseColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-				r.Digest, r.Agent, r.Number, r.Identity, r.Suite, r.Size, string(verdict), flag(r.Forced), test,
+				r.Digest, r.Agent, r.Number, r.Identity, r.Suite, r.Size, string(verdict), db.Flag(r.Forced), test,
 				comparison, r.Notes, r.CreatedBy, at)
 		}
 		if err != nil {
@@ -159,7 +153,7 @@ func (s *Service) writeMove(ctx context.Context, tx *db.Tx, m *Move, after *Chan
 		return err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO channel_moves (`+moveColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		m.Agent, m.Channel, m.Seq, m.Kind, m.From, m.To, flag(m.OnCanary), m.Share, m.Who, m.Why, m.Gate, at)
+		m.Agent, m.Channel, m.Seq, m.Kind, m.From, m.To, db.Flag(m.OnCanary), m.Share, m.Who, m.Why, m.Gate, at)
 	if err != nil {
 		return err
 	}

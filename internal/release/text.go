@@ -5,15 +5,17 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"flywheel/internal/agent"
+	"flywheel/internal/platform/op"
 )
 
 func lockWord(l *agent.Lock, made bool) string {
 	if made {
-		return fmt.Sprintf("%d components pinned", len(l.Lines))
+		return op.Count(len(l.Lines), "component") + " pinned"
 	}
-	return fmt.Sprintf("%d components, as in %s", len(l.Lines), agent.LockFile)
+	return fmt.Sprintf("%s, as in %s", op.Count(len(l.Lines), "component"), agent.LockFile)
 }
 
 func printProgress(w io.Writer, p *Progress) {
@@ -41,7 +43,7 @@ func printRelease(w io.Writer, r *Release) {
 	if r.Existing {
 		_, _ = fmt.Fprintln(w, "  nothing has changed since it was released")
 	}
-	_, _ = fmt.Fprintf(w, "  package %s, by %s, %s\n", r.Identity.Short(), r.CreatedBy, r.CreatedAt.Format(time.DateTime))
+	_, _ = fmt.Fprintf(w, "  package %s, by %s, %s\n", r.Identity.Short(), r.CreatedBy, r.CreatedAt.Local().Format(time.DateTime))
 	if r.Notes != "" {
 		_, _ = fmt.Fprintf(w, "  %s\n", r.Notes)
 	}
@@ -72,18 +74,22 @@ func printReleases(w io.Writer, out *listOut) {
 			audit = fmt.Sprintf("%.3f (%.3f to %.3f)", r.Test.Rate(), r.Test.Low, r.Test.High)
 		}
 		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Agent, r.Number, r.Digest.Short(), r.Gate.Word(), audit,
-			r.CreatedBy, r.CreatedAt.Format(time.DateTime), r.Notes)
+			r.CreatedBy, r.CreatedAt.Local().Format(time.DateTime), r.Notes)
 	}
 	_ = t.Flush()
 }
 
 func printVerification(w io.Writer, v *Verification) {
+	width := 0
+	for _, c := range v.Checks {
+		width = max(width, utf8.RuneCountInString(c.Name))
+	}
 	for _, c := range v.Checks {
 		word := "ok  "
 		if !c.OK {
 			word = "FAIL"
 		}
-		_, _ = fmt.Fprintf(w, "%s  %-28s %s\n", word, c.Name, c.Why)
+		_, _ = fmt.Fprintf(w, "%s  %-*s  %s\n", word, width, c.Name, c.Why)
 	}
 	_, _ = fmt.Fprintf(w, "%s release %d %s is what was signed%s\n", v.Agent, v.Number, v.Release, mark(v.Forced))
 }
@@ -111,7 +117,7 @@ func printChannels(w io.Writer, out *channelsOut) {
 		if c.Canary != "" {
 			canary = fmt.Sprintf("release %d for %.4g%%%s", c.CanaryNumber, 100*c.Share, short(c.CanaryForced))
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%d%s\t%s\t%s\n", c.Agent, c.Name, c.StableNumber, short(c.StableForced), canary, c.MovedAt.Format(time.DateTime))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%d%s\t%s\t%s\n", c.Agent, c.Name, c.StableNumber, short(c.StableForced), canary, c.MovedAt.Local().Format(time.DateTime))
 	}
 	_ = t.Flush()
 }
@@ -124,10 +130,14 @@ func short(forced bool) string {
 }
 
 func printHistory(w io.Writer, out *historyOut) {
+	if len(out.Moves) == 0 {
+		_, _ = fmt.Fprintln(w, "no channel has moved yet: flywheel deploy prod")
+		return
+	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "AT\tAGENT\tCHANNEL\tMOVE\tFROM\tTO\tGATE\tWHO\tWHY")
 	for _, m := range out.Moves {
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.At.Format(time.DateTime), m.Agent, m.Channel, moveWord(m),
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.At.Local().Format(time.DateTime), m.Agent, m.Channel, moveWord(m),
 			numberWord(m.FromNumber), numberWord(m.ToNumber), m.Gate, m.Who, m.Why)
 	}
 	_ = t.Flush()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 )
 
 // Check is one thing that was verified.
@@ -161,8 +162,8 @@ func (s *Service) checkTest(ctx context.Context, v *Verification, r *Release, li
 	if newest == nil {
 		return
 	}
-	got, err1 := canonical(newest)
-	want, err2 := canonical(testPredicate(r))
+	got, err1 := canon.JSON(newest)
+	want, err2 := canon.JSON(testPredicate(r))
 	var err error
 	if err1 != nil || err2 != nil || !bytes.Equal(got, want) || r.Forced != newest.Gate.Forced {
 		err = fmt.Errorf("the record of the release says something else than what was attested")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/expr"
 	"flywheel/spec"
 )
@@ -150,11 +151,11 @@ func withoutArguments[V any](text json.RawMessage, hidden map[string]V) (json.Ra
 			s["required"] = kept
 		}
 	}
-	return marshal(s)
+	return canon.JSON(s)
 }
 
 func sumOf(v any) ([]byte, error) {
-	b, err := marshal(v)
+	b, err := canon.JSON(v)
 	sum := sha256.Sum256(b)
 	return sum[:], err
 }

@@ -6,6 +6,7 @@ import (
 
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/fault"
 	"flywheel/internal/tool"
 	"flywheel/spec"
 )
@@ -108,6 +109,21 @@ const (
 	toolClassPrefix    = "tool."
 	deadlineExceededIn = "the time limit of the run was reached"
 )
+
+// KindOf is the kind of error that a class of failure is to whoever asked for the run.
+func KindOf(class string) fault.Kind {
+	switch class {
+	case ClassUnreachable, ClassInterrupted:
+		return fault.Unavailable
+	case ClassLimitTime:
+		return fault.Timeout
+	case ClassCanceled:
+		return fault.Canceled
+	case ClassUncertain:
+		return fault.Conflict
+	}
+	return fault.Internal
+}
 
 // Answer is the result of a command. One of Model, Tool, Human is set, or Failure when the effect
 // gave nothing.

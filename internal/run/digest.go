@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 )
 
 // conversation is the growing list of messages between an agent and its model. Requests are prefixes
@@ -27,7 +28,7 @@ func (c *conversation) digest(messages []Message) ([sha256.Size]byte, error) {
 		c.hashed, c.sum = 0, [sha256.Size]byte{}
 	}
 	for ; c.hashed < len(messages); c.hashed++ {
-		text, err := marshal(messages[c.hashed])
+		text, err := canon.JSON(messages[c.hashed])
 		if err != nil {
 			return c.sum, err
 		}
@@ -86,7 +87,7 @@ func (c *Command) digestModel(h hash.Hash) {
 }
 
 func write(w io.Writer, v any) {
-	b, err := marshal(v)
+	b, err := canon.JSON(v)
 	if err != nil {
 		b = []byte(err.Error())
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/tool"
 	"flywheel/spec"
 )
@@ -40,7 +41,7 @@ func (m *Machine) enterTool(n *node) {
 		m.fail(ClassExpression, err.Error())
 		return
 	}
-	raw, err := marshal(args)
+	raw, err := canon.JSON(args)
 	if err != nil {
 		m.fail(ClassExpression, err.Error())
 		return
@@ -239,7 +240,7 @@ func textOf(v any) string {
 	case string:
 		return x
 	}
-	b, err := marshal(v)
+	b, err := canon.JSON(v)
 	if err != nil {
 		return fmt.Sprint(v)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/db"
 )
 
@@ -59,7 +60,7 @@ func (j *journal) finish(ctx context.Context, r Row) error {
 		return err
 	}
 	if r.Ended.Failure != nil {
-		if output, err = marshal(r.Ended.Failure); err != nil {
+		if output, err = canon.JSON(r.Ended.Failure); err != nil {
 			return err
 		}
 	}

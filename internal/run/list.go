@@ -73,6 +73,13 @@ type Filter struct {
 	Since    time.Time
 	Before   ID // only older ones: the last id of the page before
 	Limit    int
+	// Failed selects runs that broke off and runs whose verdict is failure.
+	Failed bool
+}
+
+// unsolved says whether the run broke off or did not solve its task.
+func (r *Run) unsolved() bool {
+	return r.Status == Failed || r.Outcome != nil && r.Outcome.Verdict == "failure"
 }
 
 const (

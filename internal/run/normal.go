@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/tool"
 )
 
@@ -73,7 +74,7 @@ func asJSON(b json.RawMessage) json.RawMessage {
 	if isJSON(b) {
 		return b
 	}
-	text, err := marshal(valid(string(b)))
+	text, err := canon.JSON(valid(string(b)))
 	if err != nil { // a string always has JSON
 		return json.RawMessage("null")
 	}

@@ -21,11 +21,11 @@ const (
 // Ops are the operations on runs.
 func (s *Service) Ops() []op.Op {
 	ops := []op.Op{
-		op.WithEventText(op.WithText(op.Stream(op.Meta{
+		following(op.Stream(op.Meta{
 			ID: "run.start", Path: "/api/v1/runs", Stage: 3, CLI: "run", Permission: PermissionStart, Audit: "start run",
 			Summary: "Run the agent of this directory, or a released one, on a message",
 			Example: `flywheel run "I lost my card in Rome"`, MCP: true,
-		}, s.opStart), textEnd), textEvent),
+		}, s.opStart)),
 		op.WithText(op.New(op.Meta{
 			ID: "run.list", Method: "GET", Path: "/api/v1/runs", Stage: 7, CLI: "runs", Permission: PermissionRead,
 			Summary: "List runs, newest first", Example: "flywheel runs --failed --since 24h", MCP: true,
@@ -49,20 +49,49 @@ func (s *Service) moreOps() []op.Op {
 			Summary: "Compute a run again from its journal and name the first difference; nothing is called",
 			Example: "flywheel replay run_01jd3k7v0q",
 		}, s.opReplay), textReplay),
-		op.WithEventText(op.WithText(op.Stream(op.Meta{
+		following(op.Stream(op.Meta{
 			ID: "run.fork", Path: "/api/v1/runs/{run}/fork", Stage: 7, CLI: "fork", Permission: PermissionStart, Audit: "fork run",
 			Summary: "Go on live from a step of a run; tools that write are mocked unless allowed",
 			Example: "flywheel fork run_01jd3k7v0q --at 7",
-		}, s.opFork), textEnd), textEvent),
+		}, s.opFork)),
 		op.WithText(op.New(op.Meta{
 			ID: "run.cancel", Path: "/api/v1/runs/{run}/cancel", Stage: 7, CLI: "cancel", Permission: PermissionStart, Audit: "cancel run",
 			Summary: "End a run; what its tools have done stays done", Example: "flywheel cancel run_01jd3k7v0q",
 		}, s.opCancel), textRun),
-		op.WithEventText(op.WithText(op.Stream(op.Meta{
+		following(op.Stream(op.Meta{
 			ID: "run.answer", Path: "/api/v1/runs/{run}/answer", Stage: 7, CLI: "answer", Permission: PermissionAnswer, Audit: "answer run",
 			Summary: "Answer a run that waits for a person", Example: "flywheel answer run_01jd3k7v0q --approve",
-		}, s.opAnswer), textEnd), textEvent),
+		}, s.opAnswer)),
 	}
+}
+
+// following gives an operation that follows a run to its end its text forms, and its failure when the
+// run has failed.
+func following(o op.Op) op.Op {
+	return op.WithFailure(op.WithEventText(op.WithText(o, textEnd), textEvent), (*Run).failed)
+}
+
+// failed is the error for whoever asked for a run that has failed.
+func (r *Run) failed() error {
+	if r.Status != Failed && r.Status != Canceled {
+		return nil
+	}
+	f := Failure{Class: ClassCanceled, Message: "canceled"}
+	if r.Failure != nil {
+		f = *r.Failure
+	}
+	at := ""
+	if f.Node != "" {
+		at = " at " + f.Node
+	}
+	err := fault.New(KindOf(f.Class), f.Class, "the run %s%s: %s", r.Status, at, f.Message)
+	if r.Status == Canceled {
+		err.Message = "the run was " + f.Message
+	}
+	if f.Class == ClassUnreachable {
+		return err.WithHint("flywheel doctor says which models can be reached; flywheel show %s", r.ID)
+	}
+	return err.WithHint("flywheel show %s", r.ID)
 }
 
 // Event is what a streamed operation tells while the run goes on: exactly one field is set.
@@ -166,10 +195,10 @@ func (s *Service) follow(ctx context.Context, id ID, w *watcher, wait func(conte
 }
 
 type listIn struct {
-	Failed  bool   `query:"failed" doc:"only runs that failed"`
+	Failed  bool   `query:"failed" doc:"only runs that broke off, or did not solve their task"`
 	Waiting bool   `query:"waiting" doc:"only runs that wait for a person"`
 	Agent   string `query:"agent" doc:"package name"`
-	Release string `query:"release" doc:"release"`
+	Release string `query:"release" doc:"release: number, NAME@CHANNEL or digest"`
 	Channel string `query:"channel" doc:"channel"`
 	Session string `query:"session" doc:"conversation"`
 	Source  string `query:"source" doc:"where the runs come from"`
@@ -188,10 +217,7 @@ type Page struct {
 func (s *Service) opList(ctx context.Context, in *listIn) (*Page, error) {
 	f := Filter{
 		Package: in.Agent, Release: in.Release, Channel: in.Channel, Session: in.Session, Source: in.Source, Class: in.Class,
-		Before: ID(in.Before), Limit: min(max(1, in.Limit), maxPage),
-	}
-	if in.Failed {
-		f.Status = Failed
+		Before: ID(in.Before), Limit: min(max(1, in.Limit), maxPage), Failed: in.Failed,
 	}
 	if in.Waiting {
 		f.Status = Waiting
@@ -199,6 +225,13 @@ func (s *Service) opList(ctx context.Context, in *listIn) (*Page, error) {
 	var err error
 	if f.Since, err = s.since(in.Since); err != nil {
 		return nil, err
+	}
+	if f.Release != "" && !blob.Digest(f.Release).Valid() && s.deps.Packages != nil {
+		target, err := s.deps.Packages.Named(ctx, f.Release)
+		if err != nil {
+			return nil, err
+		}
+		f.Release = target.Release
 	}
 	page := &Page{}
 	if page.Runs, err = s.List(ctx, f); err != nil {

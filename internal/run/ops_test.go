@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -102,6 +103,49 @@ func TestRunStreamsItsWordsAndSteps(t *testing.T) {
 	}
 	if status, body = a.do(t, "GET", "/api/v1/runs?since=yesterday", "", "application/json"); status != 422 || !strings.Contains(body, "run.since") {
 		t.Errorf("bad since: %d %s", status, body)
+	}
+}
+
+func TestACommandThatAskedForAFailedRunFails(t *testing.T) {
+	t.Parallel()
+	pkg := deskPackage()
+	pkg.Limits.Steps = 1
+	a := serve(t, pkg, script(call("cards.find", `{"name":"Ann"}`)), (&ledger{}).attempt)
+	_, body := a.do(t, "POST", "/api/v1/runs", `{"message":"x","agent":"card-desk@prod"}`, "application/json")
+	var r run.Run
+	if err := json.Unmarshal([]byte(body), &r); err != nil || r.Status != run.Failed {
+		t.Fatalf("%v %s", err, body)
+	}
+	canceled := fmt.Sprintf(`{"id":"%s","status":"canceled","failure":{"class":"canceled","message":"canceled by ann"}}`, r.ID)
+	following := 0
+	for _, o := range a.Ops() {
+		if id := o.Meta().ID; id != "run.start" && id != "run.answer" && id != "run.fork" {
+			if err := o.Failure([]byte(body)); err != nil {
+				t.Errorf("%s only tells of the run, and fails: %v", id, err)
+			}
+			continue
+		}
+		following++
+		err := fault.From(o.Failure([]byte(body)))
+		if err == nil || err.Code != run.ClassLimitSteps || err.Kind.ExitCode() != 1 || err.Hint != "flywheel show "+string(r.ID) || !strings.Contains(err.Message, "failed at ") {
+			t.Errorf("%s: %+v", o.Meta().ID, err)
+		}
+		var text bytes.Buffer
+		if ok, err := o.RenderResult(&text, []byte(body)); !ok || err != nil || !strings.HasPrefix(text.String(), "failed: limit.steps\n"+string(r.ID)) {
+			t.Errorf("%s: %v %v %q", o.Meta().ID, ok, err, text.String())
+		}
+		if err := fault.From(o.Failure([]byte(canceled))); err == nil || err.Kind != fault.Canceled || err.Message != "the run was canceled by ann" {
+			t.Errorf("canceled: %+v", err)
+		}
+		if err := o.Failure([]byte(`{"id":"run_1","status":"waiting","failure":{"class":"uncertain"}}`)); err != nil {
+			t.Errorf("a run that waits has not failed: %v", err)
+		}
+	}
+	if following != 3 {
+		t.Errorf("%d operations follow a run", following)
+	}
+	if run.KindOf(run.ClassUnreachable) != fault.Unavailable || run.KindOf(run.ClassLimitTime) != fault.Timeout {
+		t.Error("what may go away by itself must be told apart")
 	}
 }
 

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"sync"
 
+	"flywheel/internal/agent"
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/expr"
 	"flywheel/internal/run/memory"
 	"flywheel/internal/tool"
@@ -90,12 +92,7 @@ func (p *Program) Models() []string {
 
 // Script returns the rules that the package brings for the model scripted/NAME: models/NAME.script.yaml.
 func (p *Program) Script(ref string) ([]byte, bool) {
-	name, ok := strings.CutPrefix(ref, "scripted/")
-	if !ok {
-		return nil, false
-	}
-	rules, ok := p.data["models/"+name+".script.yaml"]
-	return rules, ok
+	return agent.Script(p.data, ref)
 }
 
 // CompilePackage compiles a package whose data files are given by path.
@@ -139,7 +136,7 @@ func CompilePackage(pkg *spec.Package, identity blob.Digest, data map[string][]b
 }
 
 func environmentOf(pkg *spec.Package) (map[string]bool, error) {
-	text, err := marshal([]any{pkg.Agents, pkg.Prompts, pkg.Flows})
+	text, err := canon.JSON([]any{pkg.Agents, pkg.Prompts, pkg.Flows})
 	if err != nil {
 		return nil, err
 	}

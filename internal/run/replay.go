@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 )
 
@@ -170,9 +171,9 @@ func nowSide(c *Command) *Side {
 	var err error
 	switch {
 	case c.Finish != nil:
-		s.Body, err = marshal(c.Finish)
+		s.Body, err = canon.JSON(c.Finish)
 	case c.Failure != nil:
-		s.Body, err = marshal(c.Failure)
+		s.Body, err = canon.JSON(c.Failure)
 	default:
 		s.Body, err = c.encode()
 	}
@@ -194,8 +195,8 @@ func modelDifference(d *Difference) string {
 		return fmt.Sprintf("there were %d new messages and are %d", len(was.Messages), len(is.Messages))
 	}
 	for i := range was.Messages {
-		a, errA := marshal(was.Messages[i])
-		b, errB := marshal(is.Messages[i])
+		a, errA := canon.JSON(was.Messages[i])
+		b, errB := canon.JSON(is.Messages[i])
 		if errA != nil || errB != nil || string(a) != string(b) {
 			return fmt.Sprintf("message %d (%s) is another", i+1, is.Messages[i].Role)
 		}
@@ -225,7 +226,7 @@ func jsonOrText(text string) json.RawMessage {
 	if json.Valid([]byte(text)) {
 		return json.RawMessage(text)
 	}
-	b, err := marshal(text)
+	b, err := canon.JSON(text)
 	if err != nil {
 		return json.RawMessage("null")
 	}

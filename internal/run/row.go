@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/tool"
 )
 
@@ -91,11 +92,11 @@ func (r *Row) Encode() error {
 func (c *Command) encode() (json.RawMessage, error) {
 	switch c.Kind {
 	case KindModel:
-		return marshal(c.modelInput())
+		return canon.JSON(c.modelInput())
 	case KindTool:
-		return marshal(ToolInput{Tool: c.Tool.Name, Args: c.Tool.Args, Key: c.Tool.Key})
+		return canon.JSON(ToolInput{Tool: c.Tool.Name, Args: c.Tool.Args, Key: c.Tool.Key})
 	case KindAsk:
-		return marshal(c.Ask)
+		return canon.JSON(c.Ask)
 	}
 	return nil, nil
 }
@@ -104,13 +105,13 @@ func (a *Answer) encode() (json.RawMessage, error) {
 	n := a.normal()
 	switch a = &n; {
 	case a.Failure != nil:
-		return marshal(a.Failure)
+		return canon.JSON(a.Failure)
 	case a.Model != nil:
-		return marshal(a.Model)
+		return canon.JSON(a.Model)
 	case a.Tool != nil:
-		return marshal(a.Tool)
+		return canon.JSON(a.Tool)
 	case a.Human != nil:
-		return marshal(a.Human)
+		return canon.JSON(a.Human)
 	}
 	return nil, nil
 }
@@ -144,16 +145,4 @@ func (r *Row) Decode() (Answer, bool, error) {
 // failedEffect tells a recorded Failure from a recorded model.Response by the first key.
 func failedEffect(output json.RawMessage) bool {
 	return bytes.HasPrefix(output, []byte(`{"class":`))
-}
-
-// marshal is JSON as journals keep it: compact, with <, > and & as they are, so that a decoded answer
-// has the bytes that the live one had.
-func marshal(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

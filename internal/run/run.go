@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,8 +10,10 @@ import (
 	"flywheel/internal/agent"
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/db"
+	"flywheel/internal/platform/fault"
 	"flywheel/internal/tool"
 	"flywheel/spec"
 )
@@ -90,7 +91,8 @@ type Service struct {
 }
 
 // ErrClosing is the cause with which drives end when the process does: their runs go on later.
-var ErrClosing = errors.New("the process is ending")
+var ErrClosing error = fault.New(fault.Unavailable, "run.closing", "flywheel is stopping: the run is kept, and goes on when it is back").
+	WithHint("flywheel runs")
 
 // New makes the service. Runs that a crash interrupted wait for Resume.
 func New(d Deps) *Service {
@@ -145,11 +147,34 @@ func (s *Service) Get(ctx context.Context, id ID) (*Run, error) {
 
 // List reads runs, newest first.
 func (s *Service) List(ctx context.Context, f Filter) ([]*Run, error) {
-	list, err := s.store.list(ctx, f)
-	if err != nil {
-		return nil, err
+	if !f.Failed {
+		list, err := s.store.list(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		return list, s.addOutcomes(ctx, list...)
 	}
-	return list, s.addOutcomes(ctx, list...)
+	// Verdicts are kept elsewhere: look page by page.
+	var failed []*Run
+	page := f
+	page.Failed, page.Limit = false, maxPage
+	for {
+		list, err := s.List(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range list {
+			if r.unsolved() {
+				if failed = append(failed, r); len(failed) == f.Limit {
+					return failed, nil
+				}
+			}
+		}
+		if len(list) < page.Limit {
+			return failed, nil
+		}
+		page.Before = list[len(list)-1].ID
+	}
 }
 
 func (s *Service) addOutcomes(ctx context.Context, list ...*Run) error {
@@ -328,4 +353,4 @@ func (r *Run) facts(e *Ended, endedAt time.Time) Facts {
 }
 
 // outputJSON is the output as its row keeps it.
-func outputJSON(o Output) (json.RawMessage, error) { return marshal(o) }
+func outputJSON(o Output) (json.RawMessage, error) { return canon.JSON(o) }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"flywheel/internal/platform/canon"
 )
 
 // schema is a compiled JSON Schema whose complaints are the same in every process: they become part of
@@ -29,7 +31,7 @@ func compileSchema(text json.RawMessage) (*schema, error) {
 	}
 	s := &schema{resolved: resolved, raw: raw, fields: map[string]*schema{}}
 	for _, name := range sorted(raw.Properties) {
-		text, err := marshal(raw.Properties[name])
+		text, err := canon.JSON(raw.Properties[name])
 		if err != nil {
 			return nil, err
 		}

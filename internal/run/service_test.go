@@ -95,6 +95,13 @@ func TestSessionGivesEarlierTurnsToTheModel(t *testing.T) {
 	if len(heard) != 2 {
 		t.Errorf("another session heard %v", heard)
 	}
+	elsewhere := deskPackage()
+	elsewhere.Name = "other-desk"
+	foreign := message(h.use(compile(t, elsewhere, nil)), "the same person at another desk")
+	foreign.Session = "s1"
+	if r := h.start(t, foreign); len(heard) != 2 || r.Turn != 1 {
+		t.Errorf("another agent heard of the same session, in turn %d: %v", r.Turn, heard)
+	}
 }
 
 func TestReplayIsEqualAndNamesTheFirstDifferenceOfAChangedPackage(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
 	"flywheel/internal/platform/id"
@@ -51,7 +52,7 @@ func (s *Service) Start(ctx context.Context, req StartRequest) (ID, func(context
 	}
 	begin := setup{Input: in, History: req.History}
 	if in.Session != "" && req.History == nil {
-		if begin.History, err = s.store.history(ctx, in.Session, s.deps.HistoryTurns); err != nil {
+		if begin.History, err = s.store.history(ctx, in.Session, program.Package.Name, s.deps.HistoryTurns); err != nil {
 			return "", nil, err
 		}
 	}
@@ -78,7 +79,7 @@ func (s *Service) newID() ID { return ID(id.New("run", s.deps.Clock.Now())) }
 
 // insert makes a new run durable, with its event.
 func (s *Service) insert(ctx context.Context, r *Run, begin setup, rows ...stored) error {
-	text, err := marshal(begin)
+	text, err := canon.JSON(begin)
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "run.input", "the input has no JSON")
 	}
@@ -191,7 +192,7 @@ func (s *Service) launch(r *Run, begin func(context.Context) (driveStart, error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, fault.Wrap(ErrClosing, fault.Unavailable, "run.closing", "the run is kept, and goes on when flywheel is back")
+		return nil, ErrClosing
 	}
 	if s.active[r.ID] != nil {
 		return nil, fault.New(fault.Conflict, "run.active", "the run %s is being driven already", r.ID)

@@ -12,6 +12,7 @@ import (
 
 	"flywheel/internal/model"
 	"flywheel/internal/platform/blob"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
 )
@@ -67,14 +68,14 @@ func (s *store) prepare(ctx context.Context, r Row) (stored, error) {
 		return out, fmt.Errorf("store the output of step %d: %w", r.Step, err)
 	}
 	if r.Usage != (model.Usage{}) {
-		b, err := marshal(r.Usage)
+		b, err := canon.JSON(r.Usage)
 		if err != nil {
 			return out, err
 		}
 		out.usage = string(b)
 	}
 	if len(r.Labels) > 0 {
-		b, err := marshal(r.Labels)
+		b, err := canon.JSON(r.Labels)
 		if err != nil {
 			return out, err
 		}
@@ -90,18 +91,11 @@ func (s *store) insertRow(ctx context.Context, tx *db.Tx, p stored) error {
 		(run, seq, step, kind, node, digest, input, output, started_at, ended_at, attempt, usage, class, labels)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (run, seq) DO NOTHING`,
 		string(r.Run), r.Seq, r.Step, r.Kind, r.Node, r.Digest, p.input, p.output,
-		db.FormatTime(r.StartedAt), formatOptional(r.EndedAt), r.Attempt, p.usage, r.Class, p.labels)
+		db.FormatTime(r.StartedAt), db.FormatOptional(r.EndedAt), r.Attempt, p.usage, r.Class, p.labels)
 	if err == nil && n == 0 {
 		return ErrLost
 	}
 	return err
-}
-
-func formatOptional(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return db.FormatTime(t)
 }
 
 const rowColumns = `run, seq, step, kind, node, digest, input, output, started_at, ended_at, attempt, usage, class, labels`
@@ -159,10 +153,11 @@ func scanRow(r db.Row) (Row, error) {
 	return row, err
 }
 
-// insertRun writes a new run; its turn is the next of its session.
+// insertRun writes a new run; its turn is the next of its session with the agent.
 func (s *store) insertRun(ctx context.Context, tx *db.Tx, r *Run, setup string) error {
 	if r.Session != "" && r.Turn == 0 {
-		if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(turn), 0) + 1 FROM runs WHERE session = $1`, r.Session).Scan(&r.Turn); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(turn), 0) + 1 FROM runs WHERE session = $1 AND package = $2`,
+			r.Session, r.Package).Scan(&r.Turn); err != nil {
 			return err
 		}
 	}
@@ -170,22 +165,15 @@ func (s *store) insertRun(ctx context.Context, tx *db.Tx, r *Run, setup string) 
 		(id, package, identity, release, channel, source, session, turn, parent, parent_at, allow_writes, setup, user_text, status, started_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 		string(r.ID), r.Package, string(r.Identity), r.Release, r.Channel, r.Source, r.Session, r.Turn,
-		string(r.Parent), r.ParentAt, flag(r.AllowWrites), setup, r.Message, string(Running), db.FormatTime(r.StartedAt))
+		string(r.Parent), r.ParentAt, db.Flag(r.AllowWrites), setup, r.Message, string(Running), db.FormatTime(r.StartedAt))
 	return err
-}
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // wait marks a running run as waiting for a person; why is set when something went wrong.
 func (s *store) wait(ctx context.Context, tx *db.Tx, id ID, ask string, wakeAt time.Time, why Failure) error {
 	return changed(tx.Exec(ctx, `UPDATE runs SET status = $1, ask = $2, wake_at = $3, class = $4, message = $5, node = $6
 		WHERE id = $7 AND status = $8`,
-		string(Waiting), ask, formatOptional(wakeAt), why.Class, why.Message, why.Node, string(id), string(Running)))
+		string(Waiting), ask, db.FormatOptional(wakeAt), why.Class, why.Message, why.Node, string(id), string(Running)))
 }
 
 // wake marks a waiting run as running again.
@@ -293,13 +281,15 @@ func (s *store) setup(ctx context.Context, id ID) (setup, error) {
 	return out, json.Unmarshal(b, &out)
 }
 
-// history gives the last turns of a session as messages, oldest first.
-func (s *store) history(ctx context.Context, session string, turns int) ([]Message, error) {
+// history gives the last turns of a session with an agent as messages, oldest first. Agents do not
+// overhear each other: whoever talks to two under one session has two conversations.
+func (s *store) history(ctx context.Context, session, pkg string, turns int) ([]Message, error) {
 	type turn struct{ user, reply string }
 	list, err := db.All(ctx, s.db, func(r db.Row) (turn, error) {
 		var t turn
 		return t, r.Scan(&t.user, &t.reply)
-	}, `SELECT user_text, reply FROM runs WHERE session = $1 AND status = $2 ORDER BY turn DESC LIMIT $3`, session, string(Succeeded), turns)
+	}, `SELECT user_text, reply FROM runs WHERE session = $1 AND package = $2 AND status = $3 ORDER BY turn DESC LIMIT $4`,
+		session, pkg, string(Succeeded), turns)
 	if err != nil {
 		return nil, fmt.Errorf("read the session %s: %w", session, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/op"
 )
 
 // textEvent writes what a person sees while a run goes on: the words as they come, and the tools.
@@ -32,8 +33,9 @@ func textEvent(w io.Writer, e *Event) {
 // textEnd writes the end of a run that was watched: its words have been seen already.
 func textEnd(w io.Writer, r *Run) {
 	switch r.Status {
-	case Failed, Canceled:
-		_, _ = fmt.Fprintf(w, "%s%s\n", r.Status, failureWords(r.Failure))
+	case Failed, Canceled: // why is said by the error
+		_, _ = fmt.Fprintf(w, "%s\n%s · %s\n", statusWords(r), r.ID, consumed(r))
+		return
 	case Waiting:
 		_, _ = fmt.Fprintf(w, "waits for %s: %s\n", who(r.Ask), r.Ask.Question)
 	case Succeeded:
@@ -210,7 +212,7 @@ func textStep(w io.Writer, st *ShownStep) {
 
 func textReplay(w io.Writer, r *ReplayReport) {
 	if r.Equal {
-		_, _ = fmt.Fprintf(w, "%s: the same commands, %d steps\n", r.Run, r.Steps)
+		_, _ = fmt.Fprintf(w, "%s: the same %s\n", r.Run, op.Count(r.Steps, "command"))
 		return
 	}
 	d := r.First
@@ -227,9 +229,9 @@ func textReplay(w io.Writer, r *ReplayReport) {
 }
 
 func consumed(r *Run) string {
-	parts := []string{fmt.Sprintf("%d steps", r.Steps)}
+	parts := []string{op.Count(r.Steps, "step")}
 	if r.ToolCalls > 0 {
-		calls := fmt.Sprintf("%d tool calls", r.ToolCalls)
+		calls := op.Count(r.ToolCalls, "tool call")
 		if r.ToolErrors > 0 {
 			calls += fmt.Sprintf(" (%d failed)", r.ToolErrors)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flywheel/internal/model"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/tool"
 	"flywheel/spec"
 )
@@ -250,7 +251,7 @@ func (v *visit) prepare(call *model.ToolCall) (prepared, string, error) {
 		call.Args = json.RawMessage("{}")
 		return prepared{}, ClassMalformed, fmt.Errorf("the arguments of %s are not a JSON object: %w", call.Name, err)
 	}
-	if call.Args, err = marshal(exact); err != nil {
+	if call.Args, err = canon.JSON(exact); err != nil {
 		return prepared{}, ClassMalformed, err
 	}
 	if t.schema != nil {
@@ -269,7 +270,7 @@ func (v *visit) prepare(call *model.ToolCall) (prepared, string, error) {
 		}
 		args[name], exact[name] = x, x
 	}
-	if p.args, err = marshal(exact); err != nil {
+	if p.args, err = canon.JSON(exact); err != nil {
 		return prepared{}, ClassExpression, err
 	}
 	return p, "", nil
@@ -352,7 +353,7 @@ func contentOf(r *tool.Result) string {
 }
 
 func errorText(class, message string) string {
-	b, err := marshal(map[string]any{"error": map[string]string{"class": class, "message": message}})
+	b, err := canon.JSON(map[string]any{"error": map[string]string{"class": class, "message": message}})
 	if err != nil {
 		return message
 	}

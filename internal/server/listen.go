@@ -64,7 +64,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stopped := make(chan error, 1)
 	go func() { stopped <- h.Shutdown(grace) }()
 	if err := errors.Join(s.Close(grace), <-stopped); err != nil {
-		s.deps.Log.Warn("stopped with work undone", "error", err)
+		s.deps.Log.Warn("stopped with work undone", slog.Any("error", err))
 		return h.Close()
 	}
 	return nil

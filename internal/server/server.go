@@ -19,15 +19,22 @@ type Deps struct {
 	Ops      []op.Op
 	Identity *identity.Service
 	Bus      *bus.Bus
-	// Data are the handlers of the data plane by mux pattern, as in "/v1/": they get signed-in
+	// Data are the handlers of the data plane by path, as in "/v1/": they get signed-in
 	// requests with op.Actor set.
-	Data map[string]http.Handler
+	Data map[string]Data
 	// Ready says why the server cannot work yet; nil means that it always can.
 	Ready   func(ctx context.Context) error
 	Version string
 	// Hosts are the names by which the server may be called besides loopback names.
 	Hosts []string
 	Log   *slog.Logger
+}
+
+// Data is a handler of the data plane: it speaks a protocol of its own, also when it refuses.
+type Data struct {
+	http.Handler
+	// Errors writes what goes wrong before the handler is reached; nil: problem+json.
+	Errors httpx.ErrorWriter
 }
 
 // Server is the handler of a home. Close it before the services behind it.
@@ -58,8 +65,12 @@ func New(d Deps) *Server {
 	if d.Bus != nil {
 		inside.Handle("GET /api/v1/events", s.needs("events.read", s.untilStop(d.Bus)))
 	}
+	errors := map[string]httpx.ErrorWriter{}
 	for pattern, h := range d.Data {
 		inside.Handle(pattern, s.needs("data.use", h))
+		if h.Errors != nil {
+			errors[pattern] = h.Errors
+		}
 	}
 	inside.Handle("/", s.needs("page.read", http.HandlerFunc(s.servePage)))
 
@@ -68,7 +79,7 @@ func New(d Deps) *Server {
 	outside.HandleFunc("GET /readyz", s.serveReady)
 	outside.HandleFunc("GET "+identity.LoginPath, d.Identity.Login)
 	outside.Handle("/", s.signedIn(inside))
-	s.handler = httpx.Wrap(outside, httpx.Options{Hosts: d.Hosts, Log: d.Log})
+	s.handler = httpx.Wrap(outside, httpx.Options{Hosts: d.Hosts, Errors: errors, Log: d.Log})
 	return s
 }
 

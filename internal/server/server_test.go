@@ -17,6 +17,7 @@ import (
 	"flywheel/internal/platform/bus"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
+	"flywheel/internal/platform/httpx"
 	"flywheel/internal/platform/op"
 	"flywheel/internal/server"
 )
@@ -57,7 +58,7 @@ func start(t *testing.T, ready func(context.Context) error) *running {
 		t.Fatal(err)
 	}
 	r.token, r.bus = r.identity.Token(), bus.New(r.db)
-	ops := append(identity.Ops(r.identity), op.Stream(op.Meta{
+	ops := append(r.identity.Ops(), op.Stream(op.Meta{
 		ID: "slow.run", Path: "/api/v1/slow", Summary: "Work until it is told to stop", Permission: "slow.run",
 	}, func(ctx context.Context, _ *none, emit func(tick)) (*who, error) {
 		emit(tick{1})
@@ -67,9 +68,16 @@ func start(t *testing.T, ready func(context.Context) error) *running {
 	}))
 	r.Server = server.New(server.Deps{
 		Ops: ops, Identity: r.identity, Bus: r.bus, Version: "1.0", Ready: ready,
-		Data: map[string]http.Handler{"/v1/": http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			_, _ = io.WriteString(w, "data for "+op.Actor(req.Context()))
-		})},
+		Data: map[string]server.Data{
+			"/v1/": {Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				_, _ = io.WriteString(w, "data for "+op.Actor(req.Context()))
+			})},
+			"/other/": {Handler: http.NotFoundHandler(), Errors: func(w http.ResponseWriter, p httpx.Problem) {
+				w.Header().Set("Content-Type", "application/other")
+				w.WriteHeader(p.Status)
+				_, _ = io.WriteString(w, p.Code)
+			}},
+		},
 	})
 	ln, err := server.Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
@@ -157,6 +165,28 @@ func TestNothingButHealthIsOpen(t *testing.T) {
 	}
 }
 
+func TestADataPlaneIsRefusedInItsOwnShape(t *testing.T) {
+	t.Parallel()
+	r := start(t, nil)
+	for _, c := range []struct {
+		header []string
+		status int
+		code   string
+	}{
+		{nil, http.StatusUnauthorized, "identity.sign_in"},
+		{[]string{"Authorization", "Bearer " + r.token, "Origin", "https://evil.test"}, http.StatusForbidden, "request.foreign_origin"},
+		{[]string{"Host", "evil.test"}, http.StatusForbidden, "request.foreign_host"},
+	} {
+		status, body, h := r.get(t, "GET", "/other/thing", c.header...)
+		if status != c.status || body != c.code || h.Get("Content-Type") != "application/other" {
+			t.Errorf("%v: %d %s %q", c.header, status, h.Get("Content-Type"), body)
+		}
+		if challenge := h.Get("WWW-Authenticate"); (challenge != "") != (status == http.StatusUnauthorized) {
+			t.Errorf("%v: challenge %q", c.header, challenge)
+		}
+	}
+}
+
 func TestBrowserSignsInByLink(t *testing.T) {
 	t.Parallel()
 	r := start(t, nil)
@@ -228,7 +258,7 @@ func TestClientReadsErrorsAndEvents(t *testing.T) {
 		cancel()
 	}
 	var e *client.Error
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func TestAnOutageOfMixedKindsIsSurvivedByPolicy(t *testing.T) {
 	t.Parallel()
 	b := newBank(t, always("mixed"))
 	freeze := b.pkg.Tools["cards.freeze"]
-	freeze.Timeout, freeze.Backup, freeze.Retry = ms(3000), "cards_mirror.freeze", &spec.Retry{Max: 3}
+	freeze.Timeout, freeze.Backup, freeze.Retry = ms(1500), "cards_mirror.freeze", &spec.Retry{Max: 3}
 	r := b.do("cards.freeze", `{"card":"4711"}`, "key-1")
 	var classes []tool.Class
 	for _, a := range r.Attempts {

@@ -179,7 +179,7 @@ func (p Policy) backupFor(call Call, s *series) *spec.Tool {
 	}
 	second := call
 	second.Tool = backup
-	if s.happened && backup.Effect != spec.EffectRead && !(keyed(call) && keyed(second)) {
+	if s.happened && backup.Effect != spec.EffectRead && (!keyed(call) || !keyed(second)) {
 		return nil
 	}
 	return backup

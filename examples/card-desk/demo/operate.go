@@ -43,7 +43,7 @@ func (s *story) showStats(ctx context.Context) error {
 			Release      string
 			Number       int
 			Runs         int
-			Success      struct{ Rate, Low, High float64 }
+			Success      struct{ Value, Low, High float64 }
 			TokensIn     int           `json:"tokens_in"`
 			TokensOut    int           `json:"tokens_out"`
 			Cost         int64         `json:"cost"`
@@ -62,7 +62,7 @@ func (s *story) showStats(ctx context.Context) error {
 			continue
 		}
 		u := usage{In: r.TokensIn, Out: r.TokensOut, Cost: r.Cost, Compute: r.Compute}
-		s.say("release %d: %d runs, success %s by business event", r.Number, r.Runs, rate(r.Success))
+		s.say("release %d: %d runs, success %s by business event", r.Number, r.Runs, rate{r.Success.Value, r.Success.Low, r.Success.High})
 		s.say("           tools: %d calls, %d failed, %d attempts failed; %s, %s; p50 %s", r.ToolCalls, r.ToolErrors, r.ToolFailures,
 			u.tokens(), u.price(), r.P50.Round(time.Millisecond))
 	}
@@ -71,7 +71,7 @@ func (s *story) showStats(ctx context.Context) error {
 
 type proposal struct {
 	ID, Kind, State, Title, Reason string
-	Why                            []string
+	Why, On                        []string
 	Dev, Audit                     *evidence
 }
 
@@ -118,6 +118,9 @@ func (s *story) retrain(ctx context.Context) error {
 	for i, p := range cycle.Proposals {
 		fmt.Println()
 		s.say("proposal %d, %s: %s", i+1, p.Kind, p.Title)
+		if len(p.On) > 0 {
+			s.say("  proven on top of the proposals before it")
+		}
 		for _, w := range p.Why {
 			s.say("  saw    %s", w)
 		}

@@ -122,6 +122,7 @@ type tally struct {
 	Trials int  `json:"trials"`
 	Passed int  `json:"passed"`
 	Rate   rate `json:"rate"`
+	Action float64
 	Usage  struct {
 		In, Out int
 		Cost    int64
@@ -191,7 +192,11 @@ func (s *story) test(ctx context.Context) error {
 	s.say("dev split: %d of %d passed: %s", r.Total.Passed, r.Total.Trials, r.Total.Rate)
 	s.say("tools: %d calls, %d failed (outages are part of the suite)", r.Total.Usage.Calls, r.Total.Usage.Failed)
 	if b := r.Baselines; b != nil {
-		s.say("without a model, choice of tool alone: always %s %.0f%%, nearest of %d examples %.0f%%", b.Label, 100*b.Majority, b.Examples, 100*b.Nearest)
+		if b.Label == "" {
+			b.Label = "no tool"
+		}
+		s.say("choice of tool alone: the model %.0f%%; without a model: always %s %.0f%%, nearest of %d examples %.0f%%",
+			100*r.Total.Action, b.Label, 100*b.Majority, b.Examples, 100*b.Nearest)
 	}
 	for _, f := range r.Failing[:min(2, len(r.Failing))] {
 		s.say("fails %d times on %s: %s", f.Count, f.Check, f.Example)

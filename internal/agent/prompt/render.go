@@ -1,7 +1,6 @@
 package prompt
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"flywheel/internal/platform/canon"
 )
 
 // Render fills the template. Parts that it names must be in parts, in parsed form.
@@ -182,15 +183,13 @@ func Text(v any) (string, error) {
 	case string:
 		return v, nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	b, err := canon.JSON(v)
+	if err != nil {
 		var unsupported *json.UnsupportedTypeError
 		if errors.As(err, &unsupported) {
 			return "", fmt.Errorf("a %s has no text", unsupported.Type)
 		}
 		return "", err
 	}
-	return strings.TrimSuffix(buf.String(), "\n"), nil
+	return string(b), nil
 }

@@ -5,7 +5,9 @@ package check
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -220,7 +222,7 @@ func sentences(out json.RawMessage) []string {
 	}
 	add(v)
 	if m, ok := v.(map[string]any); ok {
-		for _, k := range sortedKeys(m) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
 			add(m[k])
 		}
 	}

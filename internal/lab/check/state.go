@@ -1,13 +1,16 @@
 package check
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
+
+	"flywheel/internal/platform/canon"
 )
 
 // state compares the world at the end: named paths must have their value, everything else must be as it
@@ -17,7 +20,7 @@ func state(want map[string]any, e Evidence) []string {
 		return []string{"expected a state, but the scenario has no world"}
 	}
 	var out []string
-	for _, path := range sortedKeys(want) {
+	for _, path := range slices.Sorted(maps.Keys(want)) {
 		got, ok := e.World.Get(path)
 		w := normal(want[path])
 		switch {
@@ -52,7 +55,7 @@ func strayChanges(want map[string]any, before, after map[string]any) []string {
 		leaves[p] = nil
 	}
 	var out []string
-	for _, p := range sortedKeys(leaves) {
+	for _, p := range slices.Sorted(maps.Keys(leaves)) {
 		b, hadBefore := before[p]
 		a, hasAfter := after[p]
 		if hadBefore == hasAfter && reflect.DeepEqual(a, b) || covered(want, p) {
@@ -177,20 +180,9 @@ func showOr(v any, there bool) string {
 }
 
 func show(v any) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	b, err := canon.JSON(v)
+	if err != nil {
 		return fmt.Sprint(v)
 	}
-	return clip(strings.TrimSpace(b.String()))
-}
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
+	return clip(string(b))
 }

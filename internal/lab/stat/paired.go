@@ -3,6 +3,8 @@ package stat
 import (
 	"math"
 	"sort"
+
+	"flywheel/internal/platform/interval"
 )
 
 // Pair is one scenario in two arms: mean results between 0 and 1.
@@ -69,7 +71,7 @@ func signHalf(pairs []Pair, level float64) float64 {
 	b, c, _ := Signs(pairs)
 	n := float64(len(pairs)) + 2
 	p, q := (float64(b)+0.5)/n, (float64(c)+0.5)/n
-	return z(level) * math.Sqrt(max(0, p+q-(p-q)*(p-q))/n)
+	return interval.Z(level) * math.Sqrt(max(0, p+q-(p-q)*(p-q))/n)
 }
 
 // Quantile is the q-th quantile of values (nearest rank); zero of none. It sorts a copy.

@@ -1,6 +1,6 @@
 package stat
 
-import "math"
+import "flywheel/internal/platform/interval"
 
 // Wilson is the score interval (Wilson 1927) of a rate of passed out of n; n may be an effective number.
 // With n = 0 nothing is known: the interval is [0, 1].
@@ -9,22 +9,9 @@ func Wilson(passed, n, level float64) Interval {
 		return Interval{Rate: 0, Low: 0, High: 1, Level: level}
 	}
 	p := min(max(passed/n, 0), 1)
-	z := z(level)
-	den := 1 + z*z/n
-	mid := (p + z*z/(2*n)) / den
-	half := z / den * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
-	low, high := max(0, mid-half), min(1, mid+half)
-	if p == 0 {
-		low = 0
-	}
-	if p == 1 {
-		high = 1
-	}
+	low, high := interval.WilsonRate(p, n, level)
 	return Interval{Rate: p, Low: low, High: high, Level: level, N: n}
 }
-
-// z is the two-sided normal quantile of a confidence level.
-func z(level float64) float64 { return math.Sqrt2 * math.Erfinv(min(max(level, 0), 1-1e-15)) }
 
 // Cluster are the trials of one family.
 type Cluster struct {

@@ -17,17 +17,16 @@ type assembly struct {
 	client  *Client
 	onChunk func(Chunk)
 
-	text     strings.Builder
-	calls    []*partCall
-	last     *partCall
-	finish   string
-	model    string
-	usage    Usage
-	serverMS float64
-	ended    bool // [DONE] was said
-	frames   int
-	strange  bool // lines that are no server-sent events
-	earlier  int  // tool calls in the request
+	text    strings.Builder
+	calls   []*partCall
+	last    *partCall
+	finish  string
+	model   string
+	usage   Usage
+	ended   bool // [DONE] was said
+	frames  int
+	strange bool // lines that are no server-sent events
+	earlier int  // tool calls in the request
 }
 
 type partCall struct {
@@ -88,9 +87,6 @@ func (a *assembly) frame(data []byte) error {
 	}
 	if f.Usage != nil {
 		a.usage = Usage{In: f.Usage.Prompt, Out: f.Usage.Completion, Cached: f.Usage.Details.Cached, Known: true}
-	}
-	if f.Timings != nil {
-		a.serverMS = f.Timings.PromptMS + f.Timings.PredictedMS
 	}
 	for _, c := range f.Choices {
 		if c.Index != 0 {
@@ -208,7 +204,7 @@ func (a *assembly) done() (Completion, error) {
 	if a.frames == 0 {
 		return Completion{}, fault.New(fault.Invalid, CodeMalformed, "%s sent an empty stream", a.client.Name)
 	}
-	out := Completion{Text: a.text.String(), Finish: a.finish, Model: a.model, Usage: a.usage, ServerMS: a.serverMS}
+	out := Completion{Text: a.text.String(), Finish: a.finish, Model: a.model, Usage: a.usage}
 	for i, c := range a.calls {
 		if c.name == "" {
 			return Completion{}, fault.New(fault.Invalid, CodeMalformed, "%s called a tool without naming it", a.client.Name)

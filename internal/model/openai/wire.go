@@ -85,8 +85,6 @@ type Completion struct {
 	Finish string // stop, tool_calls, length, content_filter
 	Model  string
 	Usage  Usage
-	// Milliseconds that llama-server spent on prompt and answer; zero elsewhere.
-	ServerMS float64
 }
 
 // Usage counts tokens. Known is false when the server did not say.
@@ -97,12 +95,11 @@ type Usage struct {
 
 // frame is one data event of a stream, or a whole answer that was not streamed.
 type frame struct {
-	Model   string       `json:"model"`
-	Choices []choice     `json:"choices"`
-	Usage   *wireUsage   `json:"usage"`
-	Timings *wireTimings `json:"timings"`
-	Error   wireError    `json:"error"`
-	Object  string       `json:"object"`
+	Model   string     `json:"model"`
+	Choices []choice   `json:"choices"`
+	Usage   *wireUsage `json:"usage"`
+	Error   wireError  `json:"error"`
+	Object  string     `json:"object"`
 }
 
 type choice struct {
@@ -133,11 +130,6 @@ type wireUsage struct {
 	Details    struct {
 		Cached int `json:"cached_tokens"`
 	} `json:"prompt_tokens_details"`
-}
-
-type wireTimings struct {
-	PromptMS    float64 `json:"prompt_ms"`
-	PredictedMS float64 `json:"predicted_ms"`
 }
 
 // wireError is an error as servers send it: an object, or just a text.

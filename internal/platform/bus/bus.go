@@ -58,6 +58,12 @@ func (b *Bus) WithLog(log *slog.Logger) *Bus {
 	return b
 }
 
+// WithClock returns the bus after giving it the clock by which events are dated and retried.
+func (b *Bus) WithClock(c clock.Clock) *Bus {
+	b.clock = c
+	return b
+}
+
 // Emit records an event in the transaction of the change that it tells about. It is delivered when,
 // and only when, that transaction is durable.
 func (b *Bus) Emit(ctx context.Context, tx *db.Tx, topic, subject string, payload any) error {
@@ -80,7 +86,7 @@ func (b *Bus) Emit(ctx context.Context, tx *db.Tx, topic, subject string, payloa
 func (b *Bus) Publish(topic, subject string, payload any) {
 	body, err := json.Marshal(payload)
 	if err != nil {
-		b.log.Error("event not sent", "topic", topic, "error", err)
+		b.log.Error("event not sent", slog.String("topic", topic), slog.Any("error", err))
 		return
 	}
 	b.deliver(Event{At: b.clock.Now(), Topic: topic, Subject: subject, Payload: body})

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"flywheel/internal/platform/bus"
+	"flywheel/internal/platform/clock"
 	"flywheel/internal/platform/db"
 	"flywheel/internal/platform/fault"
 )
@@ -130,9 +131,14 @@ func TestConsumerRepeatsInOrderUntilTaken(t *testing.T) {
 func TestEventThatCannotBeTakenIsParked(t *testing.T) {
 	t.Parallel()
 	b, d := open(t, filepath.Join(t.TempDir(), "x.db"))
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	now := clock.NewVirtual(began)
+	b.WithClock(now)
 	var got seen
+	attempts := 0
 	b.Handle("x", "t", func(ctx context.Context, e bus.Event) error {
 		if e.Subject == "poison" {
+			attempts++
 			return fault.New(fault.Invalid, "x.poison", "cannot")
 		}
 		return got.handle(ctx, e)
@@ -147,6 +153,9 @@ func TestEventThatCannotBeTakenIsParked(t *testing.T) {
 	var parked int
 	if err := d.QueryRow(t.Context(), `SELECT COUNT(*) FROM parked_events WHERE consumer = 'x'`).Scan(&parked); err != nil || parked != 1 {
 		t.Errorf("%d parked, %v", parked, err)
+	}
+	if waited := now.Now().Sub(began); attempts != 8 || waited != 2540*time.Millisecond {
+		t.Errorf("%d attempts, %v between them", attempts, waited)
 	}
 }
 
@@ -181,7 +190,7 @@ func TestSubscribersGetTheirTopicsUntilTheyLeave(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	cancel()
-	for range runs { //nolint:revive // until it is closed
+	for range runs { // until it is closed
 	}
 }
 
@@ -286,8 +295,8 @@ func TestStreamResumesAfterTheLastEventID(t *testing.T) {
 	if got := readEvents(t, srv.URL, "", 1); got[0] != " run.delta live" {
 		t.Errorf("%q", got)
 	}
-	resp, err := http.Get(srv.URL + "?after=x") //nolint:noctx // a test
-	if err != nil || resp.StatusCode != 422 {
+	resp, err := http.Get(srv.URL + "?after=x")
+	if err != nil || resp.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("%v %v", resp, err)
 	}
 }

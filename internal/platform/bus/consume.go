@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"flywheel/internal/platform/fault"
@@ -116,7 +117,7 @@ func (b *Bus) wake(topic string) {
 func (b *Bus) consume(ctx context.Context, c *consumer) {
 	seq, err := b.cursor(ctx, c.name)
 	for wait := firstWait; err != nil; seq, err = b.cursor(ctx, c.name) {
-		b.log.Error("cursor not read", "consumer", c.name, "error", err)
+		b.log.Error("cursor not read", slog.String("consumer", c.name), slog.Any("error", err))
 		if b.clock.Sleep(ctx, wait) != nil {
 			return
 		}
@@ -130,7 +131,7 @@ func (b *Bus) consume(ctx context.Context, c *consumer) {
 			if ctx.Err() != nil {
 				return
 			}
-			b.log.Error("events not read", "consumer", c.name, "error", err)
+			b.log.Error("events not read", slog.String("consumer", c.name), slog.Any("error", err))
 			if b.clock.Sleep(ctx, firstWait) != nil {
 				return
 			}
@@ -196,9 +197,10 @@ func (b *Bus) handleOne(ctx context.Context, c *consumer, e Event) (parked bool,
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		b.log.Warn("event not taken", "consumer", c.name, "topic", e.Topic, "seq", e.Seq, "attempt", attempt, "error", err)
+		at := []any{slog.String("consumer", c.name), slog.String("topic", e.Topic), slog.Int64("seq", e.Seq), slog.Int("attempt", attempt), slog.Any("error", err)}
+		b.log.Warn("event not taken", at...)
 		if attempt >= maxAttempts && !fault.KindOf(err).Retryable() {
-			b.log.Error("event parked", "consumer", c.name, "topic", e.Topic, "seq", e.Seq, "error", err)
+			b.log.Error("event parked", at...)
 			return true, b.park(ctx, c.name, e.Seq, err)
 		}
 		if err := b.clock.Sleep(ctx, wait); err != nil {

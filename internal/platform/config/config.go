@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 
@@ -86,7 +88,7 @@ func Load(src Source, sections ...Section) (*Config, error) {
 		return nil, err
 	}
 	c.readEnv(src.Env)
-	for _, path := range sortedKeys(src.Flags) {
+	for _, path := range slices.Sorted(maps.Keys(src.Flags)) {
 		flag := "--" + strings.ReplaceAll(path, ".", "-")
 		if !c.setPath(path, src.Flags[path], flag) {
 			c.problem(flag, "config.unknown", "there is no setting "+path, "")
@@ -225,13 +227,4 @@ func (c *Config) Explain() []Setting {
 	}
 	sort.SliceStable(all, func(i, j int) bool { return all[i].Path < all[j].Path })
 	return all
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"sync"
 
 	_ "modernc.org/sqlite" // the driver
@@ -57,6 +58,9 @@ func Open(ctx context.Context, path string) (*DB, error) {
 			v[k] = append(v[k], x...)
 		}
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + v.Encode()
+	}
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil { // it holds what customers said
+		_ = f.Close() // the files beside it take its mode
 	}
 	writer, err := sql.Open("sqlite", dsn(nil))
 	if err != nil {

@@ -85,14 +85,3 @@ func applyMigration(ctx context.Context, tx *Tx, domain, name string, version in
 		domain, version, name, FormatTime(time.Now()))
 	return err
 }
-
-// FormatTime is how moments are stored: UTC text with fixed width, so that it sorts.
-func FormatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
-
-// ParseTime reads what FormatTime wrote; the zero time for "".
-func ParseTime(s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	return time.Parse("2006-01-02T15:04:05.000000Z", s)
-}

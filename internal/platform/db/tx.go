@@ -46,7 +46,7 @@ func (t *Tx) closeStatements() {
 }
 
 func (t *Tx) exec(ctx context.Context, text string) error {
-	s, err := t.prepared(ctx, text)
+	s, err := t.prepared(ctx, text) //nolint:sqlclosecheck // kept for the next write, closed with the connection
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (t *Tx) call(fn func(*Tx) error) (err error) {
 // Exec runs a statement and returns how many rows it changed.
 func (t *Tx) Exec(ctx context.Context, text string, args ...any) (int64, error) {
 	ctx = context.WithoutCancel(ctx)
-	s, err := t.prepared(ctx, text)
+	s, err := t.prepared(ctx, text) //nolint:sqlclosecheck // kept for the next write, closed with the connection
 	if err != nil {
 		return 0, err
 	}

@@ -1,13 +1,13 @@
 package expr
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"flywheel/internal/platform/canon"
 )
 
 // Text is a compiled text with ${…} in it; it is safe for concurrent use.
@@ -187,11 +187,9 @@ func Insert(v any) (string, error) {
 	case int64:
 		return strconv.FormatInt(v, 10), nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
+	b, err := canon.JSON(v)
+	if err != nil {
 		return "", err
 	}
-	return strings.TrimSuffix(buf.String(), "\n"), nil
+	return string(b), nil
 }

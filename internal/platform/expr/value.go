@@ -166,7 +166,7 @@ func native(v ref.Val) (any, error) {
 	case types.Bytes:
 		return base64.StdEncoding.EncodeToString(v), nil
 	case types.Duration:
-		return v.Duration.String(), nil
+		return v.String(), nil
 	case types.Timestamp:
 		return v.Time.UTC().Format(time.RFC3339Nano), nil
 	case *types.Optional:

@@ -105,7 +105,7 @@ func TestPanicAfterTheAnswerBeganCutsTheConnection(t *testing.T) {
 		panic("half-way")
 	}), httpx.Options{}))
 	defer srv.Close()
-	resp, err := http.Get(srv.URL) //nolint:noctx // a test
+	resp, err := http.Get(srv.URL)
 	if err == nil {
 		_, err = new(bytes.Buffer).ReadFrom(resp.Body)
 	}

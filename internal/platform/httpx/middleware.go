@@ -24,7 +24,9 @@ type Options struct {
 	Hosts []string
 	// MaxBody bounds request bodies in bytes; 0 means DefaultMaxBody.
 	MaxBody int64
-	Log     *slog.Logger
+	// Errors are the shapes of errors by the prefix of the path, where it is not problem+json.
+	Errors map[string]ErrorWriter
+	Log    *slog.Logger
 }
 
 // Wrap puts the middleware around the handler of a server.
@@ -37,6 +39,11 @@ func Wrap(next http.Handler, o Options) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		state := &request{id: requestIDFrom(r.Header)}
+		for prefix, write := range o.Errors {
+			if strings.HasPrefix(r.URL.Path, prefix) {
+				state.errors = write
+			}
+		}
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, state))
 		rec := &recorder{ResponseWriter: w}
 		began := time.Now()

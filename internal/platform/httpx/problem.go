@@ -24,6 +24,9 @@ type Problem struct {
 	RequestID string        `json:"request_id,omitempty"`
 }
 
+// ErrorWriter writes an error in another shape than problem+json, for clients of another protocol.
+type ErrorWriter func(w http.ResponseWriter, p Problem)
+
 // ProblemOf is how an error leaves the process: causes and unclassified details stay in the log.
 func ProblemOf(err error, requestID string) Problem {
 	f := classify(err)
@@ -46,15 +49,20 @@ func classify(err error) *fault.Error {
 	return fault.From(err)
 }
 
-// WriteError answers a request with an error and leaves the error for the access log.
+// WriteError answers a request with an error, in the shape that Options.Errors wants for its path, and
+// leaves the error for the access log.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	p := ProblemOf(err, RequestID(r.Context()))
 	Note(r.Context(), err)
-	w.Header().Set("Content-Type", ProblemType)
 	w.Header().Set("Cache-Control", "no-store")
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="flywheel"`)
 	}
+	if state := requestOf(r.Context()); state != nil && state.errors != nil {
+		state.errors(w, p)
+		return
+	}
+	w.Header().Set("Content-Type", ProblemType)
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p)
 }

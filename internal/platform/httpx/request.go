@@ -17,7 +17,8 @@ type requestKey struct{}
 
 // request is what the access log says about a request besides its line.
 type request struct {
-	id string
+	id     string
+	errors ErrorWriter // nil: problem+json
 
 	mu    sync.Mutex
 	err   error

@@ -62,6 +62,18 @@ func (s *EventStream) Send(event string, id int64, data []byte) error {
 
 // Heartbeat sends comments until stop is called; it keeps proxies and clients from giving up.
 func (s *EventStream) Heartbeat(every time.Duration) (stop func()) {
+	return Beat(every, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		_ = s.write([]byte(Alive))
+	})
+}
+
+// Alive is a comment in an event stream, which readers skip.
+const Alive = ": alive\n\n"
+
+// Beat calls a function again and again until stop is called, which waits for a call under way.
+func Beat(every time.Duration, beat func()) (stop func()) {
 	done := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -70,9 +82,7 @@ func (s *EventStream) Heartbeat(every time.Duration) (stop func()) {
 		for {
 			select {
 			case <-t.C:
-				s.mu.Lock()
-				_ = s.write([]byte(": alive\n\n"))
-				s.mu.Unlock()
+				beat()
 			case <-done:
 				return
 			}

@@ -30,14 +30,7 @@ func Wilson(successes, trials int, confidence float64) (low, high float64) {
 	if trials <= 0 {
 		return 0, 1
 	}
-	low, high = WilsonRate(float64(successes)/float64(trials), float64(trials), confidence)
-	if successes == 0 {
-		low = 0
-	}
-	if successes == trials {
-		high = 1
-	}
-	return low, high
+	return WilsonRate(float64(successes)/float64(trials), float64(trials), confidence)
 }
 
 // WilsonRate is Wilson for a rate that n independent observations carry, where n is smaller than the
@@ -46,9 +39,21 @@ func WilsonRate(p, n, confidence float64) (low, high float64) {
 	if n <= 0 {
 		return 0, 1
 	}
-	z := math.Sqrt2 * math.Erfinv(confidence)
+	z := Z(confidence)
 	center := p + z*z/(2*n)
 	half := z * math.Sqrt(p*(1-p)/n+z*z/(4*n*n))
 	scale := 1 + z*z/n
-	return max(0, (center-half)/scale), min(1, (center+half)/scale)
+	low, high = max(0, (center-half)/scale), min(1, (center+half)/scale)
+	if p <= 0 {
+		low = 0 // not a rounding error above it
+	}
+	if p >= 1 {
+		high = 1
+	}
+	return low, high
+}
+
+// Z is the two-sided quantile of the normal distribution: 1.96 for a confidence of 0.95.
+func Z(confidence float64) float64 {
+	return math.Sqrt2 * math.Erfinv(min(max(confidence, 0), 1-1e-15))
 }

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -80,26 +81,15 @@ func fieldOf(sf reflect.StructField, m Meta) (Field, bool, error) {
 		Type: sf.Type, Doc: sf.Tag.Get("doc"), CLI: sf.Tag.Get("cli"), Short: sf.Tag.Get("short"),
 		Default: sf.Tag.Get("default"), field: sf,
 	}
-	tag := ""
-	switch {
-	case sf.Tag.Get("path") != "":
-		f.Place, tag = InPath, sf.Tag.Get("path")
-	case sf.Tag.Get("query") != "":
-		f.Place, tag = InQuery, sf.Tag.Get("query")
-	default:
-		f.Place, tag = InBody, sf.Tag.Get("json")
-		if tag == "" {
-			return f, false, fmt.Errorf("field %s needs a path, query or json tag", sf.Name)
-		}
+	place, tag := placeOf(sf)
+	if tag == "" {
+		return f, false, fmt.Errorf("field %s needs a path, query or json tag", sf.Name)
 	}
 	name, options, _ := strings.Cut(tag, ",")
 	if name == "-" {
 		return f, false, nil
 	}
-	f.Name = name
-	if f.Name == "" {
-		f.Name = sf.Name
-	}
+	f.Place, f.Name = place, cmp.Or(name, sf.Name)
 	if f.Place == InBody && m.Method == http.MethodGet {
 		return f, false, fmt.Errorf("field %s: a GET has no body; tag it path or query", sf.Name)
 	}
@@ -129,6 +119,17 @@ func fieldOf(sf reflect.StructField, m Meta) (Field, bool, error) {
 	}
 	f.Flag = strings.ReplaceAll(f.Name, "_", "-")
 	return f, true, nil
+}
+
+// placeOf says where a field travels, and its tag for there.
+func placeOf(sf reflect.StructField) (place Place, tag string) {
+	if tag = sf.Tag.Get("path"); tag != "" {
+		return InPath, tag
+	}
+	if tag = sf.Tag.Get("query"); tag != "" {
+		return InQuery, tag
+	}
+	return InBody, sf.Tag.Get("json")
 }
 
 // Raw says whether the field holds any JSON.

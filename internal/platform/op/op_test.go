@@ -335,7 +335,7 @@ func TestIdleStreamHasHeartbeats(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	url, _ := serve(t, allow, countOp(func(context.Context, func(event)) (*echo, error) { <-release; return nil, nil }))
-	req, err := http.NewRequestWithContext(t.Context(), "POST", url+"/api/v1/count", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/count", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,7 +369,7 @@ func TestWorkOutlivesItsCallerUnlessTheOperationSaysSo(t *testing.T) {
 		})
 		url, _ := serve(t, allow, o)
 		ctx, leave := context.WithCancel(t.Context())
-		req, err := http.NewRequestWithContext(ctx, "POST", url+"/api/v1/count", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/count", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -170,7 +170,7 @@ func (rt *Router) stream(ctx context.Context, w http.ResponseWriter, r *http.Req
 		return o.call(ctx, in, func(e any) {
 			body, err := json.Marshal(e)
 			if err != nil {
-				rt.options.Log.ErrorContext(ctx, "event not sent", "op", o.meta.ID, "error", err)
+				rt.options.Log.ErrorContext(ctx, "event not sent", slog.String("op", o.meta.ID), slog.Any("error", err))
 				return
 			}
 			_ = s.Send("event", 0, body) // a caller that went away does not stop the work
@@ -201,8 +201,13 @@ func (rt *Router) audit(ctx context.Context, m Meta, err error) {
 	if m.Audit == "" {
 		return
 	}
-	rt.options.Log.InfoContext(ctx, "audit", "op", m.ID, "verb", m.Audit, "actor", Actor(ctx),
-		"request_id", httpx.RequestID(ctx), "kind", string(fault.KindOf(err)))
+	line := []slog.Attr{
+		slog.String("op", m.ID), slog.String("verb", m.Audit), slog.String("actor", Actor(ctx)), slog.String("request_id", httpx.RequestID(ctx)),
+	}
+	if err != nil {
+		line = append(line, slog.String("kind", string(fault.KindOf(err))))
+	}
+	rt.options.Log.LogAttrs(ctx, slog.LevelInfo, "audit", line...)
 }
 
 func accepts(r *http.Request, media string) bool {

@@ -58,7 +58,7 @@ type Pool struct {
 	log   *slog.Logger
 	http  *http.Transport
 	spawn chan func()
-	ctx   context.Context // ends with the pool
+	ctx   context.Context //nolint:containedctx // the life of the pool
 	end   context.CancelFunc
 
 	mu       sync.Mutex

@@ -1,12 +1,12 @@
 package mcp
 
 import (
-	"bytes"
 	"encoding/json"
 	"strings"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/tool/wire"
 )
 
@@ -27,7 +27,7 @@ func answer(res *sdk.CallToolResult) wire.Answer {
 	switch {
 	case res.StructuredContent != nil:
 		var err error
-		if out, err = marshal(res.StructuredContent); err != nil {
+		if out, err = canon.JSON(res.StructuredContent); err != nil {
 			return wire.Answer{Failure: wire.Fail(wire.Malformed, "the answer cannot be read: %v", err)}
 		}
 	case text == "":
@@ -97,15 +97,4 @@ func errorOf(v any) (saidError, bool) {
 	}
 	var e saidError
 	return e, json.Unmarshal(b, &e) == nil
-}
-
-// marshal is JSON with sorted keys and readable text.
-func marshal(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
 }

@@ -13,6 +13,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 	"flywheel/internal/tool/wire"
 )
@@ -30,7 +31,7 @@ type Tool struct {
 // Canonical is the JSON that the digest is of: a blob with these bytes has the tool's digest as its own.
 func (t Tool) Canonical() []byte {
 	t.Digest = ""
-	b, _ := marshal(t) // a Tool that describe or ReadTool has made always encodes
+	b, _ := canon.JSON(t) // a Tool that describe or ReadTool has made always encodes
 	return b
 }
 
@@ -109,7 +110,7 @@ func canonical(v any) (json.RawMessage, error) {
 	if err := d.Decode(&plain); err != nil {
 		return nil, err
 	}
-	return marshal(plain)
+	return canon.JSON(plain)
 }
 
 // checkPin compares the tool with its pin; the failure shows the difference.
@@ -211,7 +212,7 @@ func readSchema(src json.RawMessage) schema {
 		return out
 	}
 	for name, v := range raw.Properties {
-		if b, err := marshal(v); err == nil {
+		if b, err := canon.JSON(v); err == nil {
 			out.fields[name] = string(b)
 		}
 	}

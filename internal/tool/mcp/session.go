@@ -45,21 +45,21 @@ func (p *Pool) open(ctx context.Context, server Server) (*session, *wire.Failure
 		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) { s.stale.Store(true) },
 	})
 	var err error
-	s.mcp, err = client.Connect(ctx, s.transport(p), &sdk.ClientSessionOptions{ProtocolVersion: protocol})
+	s.mcp, err = client.Connect(ctx, s.transport(ctx, p), &sdk.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		s.killGroup()
 		return nil, s.startFailure(err)
 	}
-	p.log.Debug("mcp server started", "server", server.Name)
+	p.log.Debug("mcp server started", slog.String("server", server.Name))
 	return s, nil
 }
 
-func (s *session) transport(p *Pool) sdk.Transport {
+func (s *session) transport(ctx context.Context, p *Pool) sdk.Transport {
 	if len(s.server.Command) == 0 {
 		client := &http.Client{Transport: &httpTransport{inner: p.http, headers: s.server.Headers}}
 		return &sdk.StreamableClientTransport{Endpoint: s.server.URL, HTTPClient: client, MaxEventSize: 2 * wire.MaxAnswer}
 	}
-	s.cmd = exec.Command(s.server.Command[0], s.server.Command[1:]...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), s.server.Command[0], s.server.Command[1:]...)
 	s.cmd.Env = append([]string{}, s.server.Env...)
 	s.cmd.Stderr = s.stderr
 	s.cmd.WaitDelay = terminateAfter // a grandchild may hold stderr open
@@ -87,7 +87,7 @@ func (s *session) watch() {
 	err := s.mcp.Wait()
 	close(s.dead)
 	s.killGroup()
-	s.log.Debug("mcp server ended", "server", s.server.Name, "err", err)
+	s.log.Debug("mcp server ended", slog.String("server", s.server.Name), slog.Any("error", err))
 }
 
 func (s *session) isDead() bool {
@@ -202,7 +202,7 @@ func (s *session) checkAlive() {
 	ctx, cancel := context.WithTimeout(context.Background(), pingLimit)
 	defer cancel()
 	if err := s.mcp.Ping(ctx, nil); err != nil && !s.isDead() {
-		s.log.Warn("mcp server does not answer: stopped", "server", s.server.Name)
+		s.log.Warn("mcp server does not answer: stopped", slog.String("server", s.server.Name))
 		s.killGroup()
 		s.close()
 	}

@@ -16,20 +16,20 @@ import (
 
 var at = time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)
 
-func load(t testing.TB, src string) *Program {
-	t.Helper()
+func load(tb testing.TB, src string) *Program {
+	tb.Helper()
 	p, err := LoadFile("mocks/cards.star", []byte(src))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
 
-func fork(t testing.TB, src string) (*world.Base, *world.State) {
-	t.Helper()
+func fork(tb testing.TB, src string) (*world.Base, *world.State) {
+	tb.Helper()
 	b, err := world.Parse([]byte(src))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b, b.Fork()
 }

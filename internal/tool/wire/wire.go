@@ -37,9 +37,6 @@ type Failure struct {
 	RetryAfter time.Duration // the wait that the server asked for
 }
 
-// Error is the message.
-func (f *Failure) Error() string { return f.Message }
-
 // Fail makes a failure.
 func Fail(class, format string, args ...any) *Failure {
 	return &Failure{Class: class, Message: fmt.Sprintf(format, args...)}

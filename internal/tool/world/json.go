@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"go.starlark.net/starlark"
+
+	"flywheel/internal/platform/canon"
 )
 
 // maxDepth bounds the nesting of values that are stored or written.
@@ -55,7 +58,7 @@ func toBase(v any) (any, error) {
 	switch v := v.(type) {
 	case map[string]any:
 		o := &object{keys: make([]string, 0, len(v)), vals: make([]any, 0, len(v))}
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			c, err := toBase(v[k])
 			if err != nil {
 				return nil, err
@@ -81,7 +84,7 @@ func toPlain(v any) (starlark.Value, error) {
 	switch v := v.(type) {
 	case map[string]any:
 		d := starlark.NewDict(len(v))
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			c, err := toPlain(v[k])
 			if err != nil {
 				return nil, err
@@ -179,15 +182,6 @@ func baseToGo(v any) any {
 		return s
 	}
 	return toGo(v.(starlark.Value))
-}
-
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func appendValue(b []byte, v starlark.Value, depth int) ([]byte, error) {
@@ -311,11 +305,9 @@ func appendString(b []byte, s string) []byte {
 }
 
 func appendEscaped(b []byte, s string) []byte {
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(s); err != nil {
+	text, err := canon.JSON(s)
+	if err != nil {
 		return append(b, `""`...) // a string always encodes
 	}
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+	return append(b, text...)
 }

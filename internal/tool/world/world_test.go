@@ -15,20 +15,20 @@ import (
 
 const bank = `{"cards":{"4711":{"holder":"Ada","limit":500,"holds":[1,2]},"4712":{"status":"active"}},"log":[],"rate":1.0}`
 
-func mustParse(t testing.TB, src string) *Base {
-	t.Helper()
+func mustParse(tb testing.TB, src string) *Base {
+	tb.Helper()
 	b, err := Parse([]byte(src))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func mustJSON(t testing.TB, s *State) string {
-	t.Helper()
+func mustJSON(tb testing.TB, s *State) string {
+	tb.Helper()
 	b, err := s.MarshalJSON()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(b)
 }

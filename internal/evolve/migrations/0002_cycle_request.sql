@@ -1,0 +1,2 @@
+ALTER TABLE evolve_cycles ADD COLUMN scenario_limit BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE evolve_cycles ADD COLUMN run_limit BIGINT NOT NULL DEFAULT 0;
