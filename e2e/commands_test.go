@@ -5,11 +5,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -64,7 +66,9 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 		if address == "" {
 			return false
 		}
-		resp, err := http.Get(address + "/readyz")
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address+"/readyz", nil)
+		ts.Check(err)
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return false
 		}
@@ -187,7 +191,7 @@ func httpCall(ts *testscript.TestScript, _ bool, args []string) {
 	if strings.HasPrefix(address, "/") {
 		address = ts.Getenv("URL") + address
 	}
-	req, err := http.NewRequest(args[1], address, body)
+	req, err := http.NewRequestWithContext(context.Background(), args[1], address, body)
 	ts.Check(err)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -222,7 +226,7 @@ func traffic(ts *testscript.TestScript, _ bool, args []string) {
 	call := func(path string, in, out any) *http.Response {
 		b, err := json.Marshal(in)
 		ts.Check(err)
-		req, err := http.NewRequest(http.MethodPost, ts.Getenv("URL")+path, bytes.NewReader(b))
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, ts.Getenv("URL")+path, bytes.NewReader(b))
 		ts.Check(err)
 		req.Header.Set("Authorization", "Bearer "+ts.Getenv("TOKEN"))
 		req.Header.Set("Content-Type", "application/json")
@@ -320,7 +324,7 @@ func exitCode(ts *testscript.TestScript, _ bool, args []string) {
 	got := 0
 	if err != nil {
 		got = -1
-		if exit, ok := err.(interface{ ExitCode() int }); ok {
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 			got = exit.ExitCode()
 		}
 	}

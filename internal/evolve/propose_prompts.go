@@ -34,15 +34,16 @@ func (PromptExamplesProposer) Propose(_ context.Context, s Situation) ([]Draft, 
 	if name == "" {
 		return nil, nil
 	}
-	episodes, own, people := verifiedCases(s.Runs, s.Pack.Package.Agents[name])
+	episodes, own, people := verifiedCases(s, name)
 	if len(episodes) < minEpisodes {
 		return nil, nil
 	}
-	data, err := jsonLines(episodes)
+	declared := s.Pack.Package.Agents[name]
+	fixed := fixedExamples(s, declared)
+	data, err := jsonLines(append(fixed, episodes...))
 	if err != nil {
 		return nil, err
 	}
-	declared := s.Pack.Package.Agents[name]
 	changes := []agent.Change{{File: episodesData, Content: data}}
 	if s.Pack.Package.Memories[episodesName] == nil {
 		changes = append(changes, agent.Change{File: episodesFile, Value: map[string]any{
@@ -62,7 +63,13 @@ func (PromptExamplesProposer) Propose(_ context.Context, s Situation) ([]Draft, 
 		memory = append(memory, episodesName)
 		changes = append(changes, agent.Change{File: "agents/" + name + ".agent.md", Path: []string{"memory"}, Value: memory})
 	}
+	if len(fixed) > 0 {
+		changes = append(changes, agent.Change{File: "agents/" + name + ".agent.md", Path: []string{"examples"}})
+	}
 	reasons := []string{fmt.Sprintf("%d cases are verified: %d that the agent solved itself, %d that a person solved after it had not", len(episodes), own, people)}
+	if len(fixed) > 0 {
+		reasons = append(reasons, fmt.Sprintf("the %d fixed examples join them: shown only where they are near, they cost less and mislead less", len(fixed)))
+	}
 	reasons = append(reasons, wrongChoices(s.Runs)...)
 	return []Draft{{
 		Kind: KindPromptExamples, Goal: GoalBetter,
@@ -99,38 +106,77 @@ func deciding(p *spec.Package) string {
 	return ""
 }
 
+// replyAction is what an outcome names as the right action when words alone would have been right.
+const replyAction = "reply"
+
 // verifiedCases are the messages whose right answer is known, oldest first, each text once.
-func verifiedCases(runs []Observed, a *spec.Agent) (episodes []spec.Example, own, people int) {
-	allowed := func(tool string) bool {
-		for _, u := range a.Tools {
-			if u.Tool == tool || strings.HasSuffix(u.Tool, ".*") && strings.HasPrefix(tool, strings.TrimSuffix(u.Tool, "*")) {
-				return true
-			}
-		}
-		return false
-	}
+func verifiedCases(s Situation, name string) (episodes []spec.Example, own, people int) {
+	a := s.Pack.Package.Agents[name]
 	seen := map[string]bool{}
-	for _, r := range runs {
+	words := knownReply(s, a)
+	for _, r := range s.Runs {
 		key := strings.ToLower(strings.Join(strings.Fields(r.Message), " "))
 		if seen[key] || key == "" {
 			continue
 		}
+		e := spec.Example{User: r.Message, Source: r.Run}
 		switch {
 		case r.Verified() && len(r.Calls) > 0:
-			episodes = append(episodes, spec.Example{User: r.Message, Calls: r.Calls[:1], Source: r.Run})
+			e.Calls = r.Calls[:1]
 			own++
 		case r.Verified():
-			episodes = append(episodes, spec.Example{User: r.Message, Reply: r.Reply, Source: r.Run})
+			e.Reply = r.Reply
 			own++
-		case r.Verdict == "failure" && r.Expected != "" && allowed(r.Expected):
-			episodes = append(episodes, spec.Example{User: r.Message, Calls: []spec.ExampleCall{{Tool: r.Expected}}, Source: r.Run})
+		case r.Verdict == "failure" && r.Expected == replyAction && words != "":
+			e.Reply = words
+			people++
+		case r.Verdict == "failure" && hasTool(a, r.Expected):
+			e.Calls = []spec.ExampleCall{{Tool: r.Expected}}
 			people++
 		default:
 			continue
 		}
 		seen[key] = true
+		episodes = append(episodes, e)
 	}
 	return episodes, own, people
+}
+
+// fixedExamples are those that the agent is always shown.
+func fixedExamples(s Situation, a *spec.Agent) []spec.Example {
+	var out []spec.Example
+	for _, line := range bytes.Split(s.Pack.Data[a.Examples], []byte("\n")) {
+		var e spec.Example
+		if json.Unmarshal(line, &e) == nil && e.User != "" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func hasTool(a *spec.Agent, name string) bool {
+	for _, u := range a.Tools {
+		if u.Tool == name || strings.HasSuffix(u.Tool, ".*") && strings.HasPrefix(name, strings.TrimSuffix(u.Tool, "*")) {
+			return name != ""
+		}
+	}
+	return false
+}
+
+// knownReply is how the agent answers with words: as it did in a verified run, else as in its fixed
+// examples. A case that words should have solved teaches when to use them, not which.
+func knownReply(s Situation, a *spec.Agent) string {
+	for _, e := range fixedExamples(s, a) {
+		if e.Reply != "" {
+			return e.Reply
+		}
+	}
+	for _, r := range s.Runs {
+		if r.Verified() && len(r.Calls) == 0 && r.Reply != "" {
+			return r.Reply
+		}
+	}
+	return ""
 }
 
 // wrongChoices says which tool was called instead of which, commonest first.
@@ -140,9 +186,9 @@ func wrongChoices(runs []Observed) []string {
 		if r.Verdict != "failure" || r.Expected == "" {
 			continue
 		}
-		got := "no tool"
-		if len(r.Calls) > 0 {
-			got = r.Calls[0].Tool
+		got := replyAction
+		if len(r.Attempts) > 0 {
+			got = r.Attempts[0].Tool
 		}
 		if got != r.Expected {
 			count[fmt.Sprintf("%s where %s solved the case", got, r.Expected)]++

@@ -9,6 +9,7 @@ import (
 
 	"flywheel/internal/model/grammar"
 	"flywheel/internal/model/openai"
+	"flywheel/internal/platform/canon"
 	"flywheel/internal/platform/fault"
 )
 
@@ -124,11 +125,8 @@ func replyText(content string) string {
 
 // plainJSON is a JSON string as the grammar lets a model write it: without HTML escapes.
 func plainJSON(s string) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always encodes
-	return strings.TrimSuffix(b.String(), "\n")
+	b, _ := canon.JSON(s) // a string always encodes
+	return string(b)
 }
 
 // actionText is a tool call as the model would write it: arguments in the order of the schema.

@@ -15,17 +15,17 @@ import (
 
 // ProviderReport is what doctor says about one provider.
 type ProviderReport struct {
-	Name      string        `json:"name"`
-	Reachable bool          `json:"reachable"`
-	Detail    string        `json:"detail"`         // what is there, or what is missing
-	Base      string        `json:"base,omitempty"` // where it is
-	Key       string        `json:"key,omitempty"`  // where its key comes from; never the key
-	Hint      string        `json:"hint,omitempty"` // what would make it reachable
-	Models    []ModelReport `json:"models,omitempty"`
+	Name      string   `json:"name"`
+	Reachable bool     `json:"reachable"`
+	Detail    string   `json:"detail"`         // what is there, or what is missing
+	Base      string   `json:"base,omitempty"` // where it is
+	Key       string   `json:"key,omitempty"`  // where its key comes from; never the key
+	Hint      string   `json:"hint,omitempty"` // what would make it reachable
+	Models    []Report `json:"models,omitempty"`
 }
 
-// ModelReport is one model of a provider.
-type ModelReport struct {
+// Report is one model of a provider.
+type Report struct {
 	Ref    string `json:"ref"`
 	Form   Form   `json:"form,omitempty"`  // how it takes tools; empty until it has been asked
 	Found  string `json:"found,omitempty"` // how the form is known
@@ -67,7 +67,7 @@ func (s *Service) doctorLocal() ProviderReport {
 		running[st.Name] = st
 	}
 	for _, f := range files {
-		m := ModelReport{Ref: providerLocal + "/" + f.Name, Size: f.Size, Prices: price.Local}
+		m := Report{Ref: providerLocal + "/" + f.Name, Size: f.Size, Prices: price.Local}
 		a, err := s.localAbility(f)
 		if err != nil {
 			m.Found = err.Error()
@@ -114,9 +114,9 @@ func (s *Service) doctorScripted() ProviderReport {
 	defer s.mu.RUnlock()
 	for ref := range s.registered {
 		r.Name = providerScripted
-		r.Models = append(r.Models, ModelReport{Ref: ref, Form: FormScripted, Found: "script"})
+		r.Models = append(r.Models, Report{Ref: ref, Form: FormScripted, Found: "script"})
 	}
-	slices.SortFunc(r.Models, func(a, b ModelReport) int { return strings.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(r.Models, func(a, b Report) int { return strings.Compare(a.Ref, b.Ref) })
 	return r
 }
 
@@ -146,8 +146,8 @@ func (s *Service) doctorRemote(ctx context.Context, p *provider) ProviderReport 
 	return r
 }
 
-func (s *Service) remoteModel(ctx context.Context, p *provider, name string) ModelReport {
-	m := ModelReport{Ref: p.name + "/" + name}
+func (s *Service) remoteModel(ctx context.Context, p *provider, name string) Report {
+	m := Report{Ref: p.name + "/" + name}
 	if a, err := s.ability(ctx, p, m.Ref, name); err == nil {
 		m.Form, m.Found = a.Form, a.Found
 	}

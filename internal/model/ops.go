@@ -69,7 +69,7 @@ func WriteReports(w io.Writer, reports []ProviderReport) {
 	}
 }
 
-func (m ModelReport) priceText() string {
+func (m Report) priceText() string {
 	if m.PriceIn == 0 {
 		switch m.Prices {
 		case "":

@@ -13,14 +13,13 @@ import (
 
 // constrain makes a llama server answer with a value of the schema and nothing else. A schema beyond the
 // grammar's subset is left to the server's own, looser, grammar.
-func constrain(w *openai.Request, schema json.RawMessage) error {
+func constrain(w *openai.Request, schema json.RawMessage) {
 	g, err := grammar.ForSchema(schema)
 	if err != nil {
 		w.ResponseFormat = responseFormat(outputName, schema)
-		return nil
+		return
 	}
 	w.Grammar = g
-	return nil
 }
 
 // validators keeps resolved schemas: a lab asks for the same few over and over.

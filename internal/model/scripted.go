@@ -123,13 +123,12 @@ type rule struct {
 	result      string
 	resultMatch *regexp.Regexp
 
-	reply     template
-	isData    bool
-	calls     []callTemplate
-	err       *fault.Error
-	delay     time.Duration
-	usage     Usage
-	malformed bool
+	reply  template
+	isData bool
+	calls  []callTemplate
+	err    *fault.Error
+	delay  time.Duration
+	usage  Usage
 }
 
 type callTemplate struct {

@@ -50,9 +50,11 @@ func TestScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	result := func(tool, content string) []model.Message {
-		return []model.Message{user("freeze 4711"),
+		return []model.Message{
+			user("freeze 4711"),
 			{Role: model.RoleAssistant, ToolCalls: []model.ToolCall{{ID: "call_1", Name: tool, Args: json.RawMessage("{}")}}},
-			{Role: model.RoleTool, ToolCallID: "call_1", Content: content}}
+			{Role: model.RoleTool, ToolCallID: "call_1", Content: content},
+		}
 	}
 	call := func(id, tool, args string) model.ToolCall {
 		return model.ToolCall{ID: id, Name: tool, Args: json.RawMessage(args)}

@@ -22,7 +22,7 @@ func compileTemplate(text string, isJSON bool) template {
 	t := template{json: isJSON}
 	at := 0
 	for _, m := range place.FindAllStringSubmatchIndex(text, -1) {
-		name := ""
+		var name string
 		if m[2] >= 0 {
 			name = text[m[2]:m[3]]
 		} else {

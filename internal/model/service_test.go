@@ -411,8 +411,12 @@ func TestArgumentCalledAction(t *testing.T) {
 func TestConfigCheck(t *testing.T) {
 	t.Parallel()
 	err := model.Config{Providers: []model.Provider{
-		{Name: "ok", BaseURL: "http://h/v1"}, {Name: "local", BaseURL: "http://h"}, {Name: "a/b", BaseURL: "http://h"},
-		{Name: "x", BaseURL: "h:80"}, {Name: "ok", BaseURL: "http://h"}, {Name: "y", BaseURL: "http://h", Form: "odd"},
+		{Name: "ok", BaseURL: "http://h/v1"},
+		{Name: "local", BaseURL: "http://h"},
+		{Name: "a/b", BaseURL: "http://h"},
+		{Name: "x", BaseURL: "h:80"},
+		{Name: "ok", BaseURL: "http://h"},
+		{Name: "y", BaseURL: "http://h", Form: "odd"},
 	}}.Check()
 	if f := fault.From(err); f == nil || len(f.Fields) != 5 {
 		t.Errorf("got %+v", f)

@@ -73,7 +73,8 @@ func (x *translation) asNative(t target) error {
 	}
 	switch {
 	case t.ability.Grammar && len(x.req.Tools) == 0:
-		return constrain(&x.wire, x.req.Output)
+		constrain(&x.wire, x.req.Output)
+		return nil
 	case t.provider.dialect.outputByTool || t.ability.Grammar: // llama servers refuse tools beside a schema
 		x.answerTool = x.freeName(outputName)
 		x.wire.Tools = append(x.wire.Tools, openai.Tool{Type: "function", Function: openai.Function{

@@ -99,6 +99,8 @@ func printTimeline(w io.Writer, out *timelineOut) {
 		switch {
 		case m.Kind == "created":
 			what = fmt.Sprintf("release %d", m.To)
+		case m.From == 0 && m.Share == 0:
+			what = fmt.Sprintf("%s: %s", m.Kind, releaseName(m.To))
 		case m.Share > 0:
 			what = fmt.Sprintf("%s: %s for %s", m.Kind, releaseName(m.To), percent(m.Share))
 		default:

@@ -107,8 +107,8 @@ func (r *gbnfReader) alt() (*node, error) {
 }
 
 func (r *gbnfReader) item() (n *node, err error) {
-	switch c := r.peek(); {
-	case c == '(':
+	switch c := r.peek(); c {
+	case '(':
 		r.pos++
 		if n, err = r.alt(); err != nil {
 			return nil, err
@@ -117,7 +117,7 @@ func (r *gbnfReader) item() (n *node, err error) {
 			return nil, fmt.Errorf("missing )")
 		}
 		r.pos++
-	case c == '"':
+	case '"':
 		n = &node{kind: "text"}
 		for r.pos++; r.peek() != '"'; {
 			ch, err := r.char()
@@ -127,7 +127,7 @@ func (r *gbnfReader) item() (n *node, err error) {
 			n.text += string(ch)
 		}
 		r.pos++
-	case c == '[':
+	case '[':
 		if n, err = r.class(); err != nil {
 			return nil, err
 		}

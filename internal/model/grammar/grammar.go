@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"flywheel/internal/platform/canon"
 )
 
 // Action is one alternative of an action grammar: a name and the arguments that come with it.
@@ -67,7 +69,6 @@ type builder struct {
 	names  map[string]int
 	doc    json.RawMessage   // what $ref points into
 	refs   map[string]string // reference within the document → rule
-	docs   int
 }
 
 func newBuilder(doc json.RawMessage) *builder {
@@ -366,11 +367,8 @@ func repeat(from, to int, bounded bool) string {
 
 // quote is a JSON string as a model writes it: no HTML escapes.
 func quote(s string) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always encodes
-	return strings.TrimSuffix(b.String(), "\n")
+	b, _ := canon.JSON(s) // a string always encodes
+	return string(b)
 }
 
 // literal is a GBNF terminal for exactly this text.

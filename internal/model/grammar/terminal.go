@@ -272,7 +272,7 @@ func cut(low, high rune) [][2]rune {
 func writeRune(b *strings.Builder, r rune) {
 	switch {
 	case r == ']' || r == '^' || r == '-' || r == '[':
-		b.WriteString(fmt.Sprintf(`\x%02X`, r))
+		fmt.Fprintf(b, `\x%02X`, r)
 	case r < 0x7f:
 		b.WriteRune(r)
 	case r <= 0xffff:

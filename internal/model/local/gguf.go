@@ -36,7 +36,7 @@ func ReadMeta(path string) (Meta, error) {
 	if err != nil {
 		return Meta{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	r := &ggufReader{r: bufio.NewReaderSize(f, 256<<10)}
 	m, err := r.meta()
 	if err != nil {
@@ -58,7 +58,7 @@ func (g *ggufReader) meta() (Meta, error) {
 	g.u64() // tensors
 	count := g.u64()
 	var m Meta
-	var context = map[string]int{}
+	context := map[string]int{}
 	for range count {
 		key, kind := g.text(), g.u32()
 		switch {

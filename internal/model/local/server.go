@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -175,7 +176,8 @@ func (s *Server) supervise(ctx context.Context, done chan struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.deps.Log.Warn("local model server ended", "model", s.file.Name, "engine", s.engines[engine].Kind, "error", err, "log", s.logPath())
+		s.deps.Log.Warn("local model server ended", slog.String("model", s.file.Name),
+			slog.String("engine", s.engines[engine].Kind), slog.Any("error", err), slog.String("log", s.logPath()))
 		if healthy {
 			failures = 1
 			if s.deps.Clock.Now().Sub(began) > time.Minute {
@@ -211,7 +213,7 @@ func backoff(failures int) time.Duration {
 
 // run starts a process, waits until it answers, and returns when it has ended.
 func (s *Server) run(ctx context.Context, e Engine, size int) (healthy bool, err error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -220,8 +222,8 @@ func (s *Server) run(ctx context.Context, e Engine, size int) (healthy bool, err
 	if err != nil {
 		return false, err
 	}
-	defer log.Close()
-	cmd, config, err := s.command(e, port, key, size)
+	defer func() { _ = log.Close() }()
+	cmd, config, err := s.command(ctx, e, port, key, size)
 	if err != nil {
 		return false, err
 	}
@@ -246,17 +248,19 @@ func (s *Server) run(ctx context.Context, e Engine, size int) (healthy bool, err
 	s.process = p
 	s.mu.Unlock()
 	s.set(stateHealthy, conn, nil)
-	s.deps.Log.Info("local model server is up", "model", s.file.Name, "engine", e.Kind, "pid", conn.PID, "base", conn.Base)
+	s.deps.Log.Info("local model server is up", slog.String("model", s.file.Name), slog.String("engine", e.Kind),
+		slog.Int("pid", conn.PID), slog.String("base", conn.Base))
 	<-p.exited
 	return true, fmt.Errorf("%s ended: %w", e.Kind, p.result())
 }
 
 // command is the process for an engine and what it reads first.
-func (s *Server) command(e Engine, port int, key string, size int) (*exec.Cmd, []byte, error) {
+func (s *Server) command(ctx context.Context, e Engine, port int, key string, size int) (*exec.Cmd, []byte, error) {
+	ctx = context.WithoutCancel(ctx) // the process is stopped in order, not killed
 	env := s.environment()
 	threads := strconv.Itoa(s.deps.Threads)
 	if e.Kind == "llama-server" {
-		cmd := exec.Command(e.Path, "--model", s.file.Path, "--alias", s.file.Name, "--host", "127.0.0.1",
+		cmd := exec.CommandContext(ctx, e.Path, "--model", s.file.Path, "--alias", s.file.Name, "--host", "127.0.0.1",
 			"--port", strconv.Itoa(port), "--ctx-size", strconv.Itoa(size), "--parallel", "1",
 			"--threads", threads, "--threads-batch", threads, "--jinja")
 		cmd.Env = append(env, "LLAMA_API_KEY="+key) // not an argument: those can be seen by everybody
@@ -268,7 +272,7 @@ func (s *Server) command(e Engine, port int, key string, size int) (*exec.Cmd, [
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(e.Path, "-u", "-c", runner)
+	cmd := exec.CommandContext(ctx, e.Path, "-u", "-c", runner)
 	cmd.Env = append(env, "PYTHONNOUSERSITE=1", "PYTHONDONTWRITEBYTECODE=1")
 	if e.site != "" {
 		cmd.Env = append(cmd.Env, "PYTHONPATH="+e.site)
@@ -361,7 +365,7 @@ func status(ctx context.Context, url, key string) int {
 	if err != nil {
 		return 0
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 	return resp.StatusCode
 }
@@ -369,12 +373,13 @@ func status(ctx context.Context, url, key string) int {
 // direct never uses a proxy and keeps no connection to a server that may be gone.
 var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (int, error) {
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 

@@ -65,12 +65,12 @@ type Server struct {
 }
 
 // New starts a server that gives the answers in order and repeats the last one. It ends with the test.
-func New(t testing.TB, answers ...Answer) *Server {
-	t.Helper()
+func New(tb testing.TB, answers ...Answer) *Server {
+	tb.Helper()
 	s := &Server{answers: answers, paths: map[string]string{}, Gone: make(chan struct{}, 64)}
 	h := httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(h.Close)
-	t.Cleanup(h.CloseClientConnections)
+	tb.Cleanup(h.Close)
+	tb.Cleanup(h.CloseClientConnections)
 	s.URL = h.URL
 	return s
 }

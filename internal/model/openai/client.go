@@ -50,13 +50,13 @@ func (c *Client) Complete(ctx context.Context, req Request, onChunk func(Chunk))
 	if err != nil {
 		return Completion{}, fault.Wrap(err, fault.Internal, "model.encode", "encode the request")
 	}
-	watch, stop := c.watch(ctx)
+	watched, watch, stop := c.watch(ctx)
 	defer stop()
-	resp, err := c.send(watch.ctx, http.MethodPost, "/chat/completions", body)
+	resp, err := c.send(watched, http.MethodPost, "/chat/completions", body)
 	if err != nil {
-		return Completion{}, c.sendError(ctx, watch.ctx, err)
+		return Completion{}, c.sendError(ctx, watched, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return Completion{}, c.statusError(resp)
 	}
@@ -71,27 +71,26 @@ func (c *Client) Complete(ctx context.Context, req Request, onChunk func(Chunk))
 		err = doneErr
 	}
 	if err != nil {
-		return Completion{}, c.readError(ctx, watch.ctx, err)
+		return Completion{}, c.readError(ctx, watched, err)
 	}
 	return out, nil
 }
 
 // watchdog cancels a request when nothing arrives for a while.
 type watchdog struct {
-	ctx   context.Context
 	timer *time.Timer
 	idle  time.Duration
 }
 
-func (c *Client) watch(ctx context.Context) (*watchdog, func()) {
+func (c *Client) watch(ctx context.Context) (context.Context, *watchdog, func()) {
 	idle := c.Idle
 	if idle == 0 {
 		idle = 5 * time.Minute
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{ctx: ctx, idle: idle}
+	w := &watchdog{idle: idle}
 	w.timer = time.AfterFunc(idle, func() { cancel(errIdle) })
-	return w, func() {
+	return ctx, w, func() {
 		w.timer.Stop()
 		cancel(context.Canceled)
 	}
@@ -258,7 +257,7 @@ func (c *Client) document(ctx context.Context, method, path string, body []byte,
 	if err != nil {
 		return c.sendError(ctx, ctx, err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return c.statusError(resp)
 	}

@@ -32,7 +32,7 @@ func (e *events) next() ([]byte, error) {
 	has := false
 	for {
 		line, err := e.line()
-		if err != nil && !(errors.Is(err, io.EOF) && len(line) > 0) {
+		if err != nil && (!errors.Is(err, io.EOF) || len(line) == 0) {
 			if errors.Is(err, io.EOF) && has {
 				return e.data, nil
 			}

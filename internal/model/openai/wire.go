@@ -150,7 +150,7 @@ func (e *wireError) UnmarshalJSON(b []byte) error {
 		Type    string `json:"type"`
 		Code    any    `json:"code"`
 	}
-	if err := json.Unmarshal(b, &o); err != nil {
+	if json.Unmarshal(b, &o) != nil {
 		e.Message = string(b)
 		return nil
 	}
