@@ -146,7 +146,19 @@ func applyTo(value any, kind fileKind, c Change) (any, []Problem) {
 	if err != nil {
 		return nil, []Problem{c.problem("setting %s: %v", strings.Join(c.Path, "."), err)}
 	}
+	if kind.dir == "flows" && beginless(value) {
+		p := c.problem("the flow would not say where it begins")
+		p.Hint = "values have no order: name a node as first"
+		return nil, []Problem{p}
+	}
 	return value, nil
+}
+
+// beginless says whether a flow has nodes and none that is the first.
+func beginless(flow any) bool {
+	m, _ := flow.(map[string]any)
+	nodes, _ := m["nodes"].(map[string]any)
+	return len(nodes) > 0 && m["first"] == nil
 }
 
 // setAt sets or removes (nil) a value below v and gives the new v.

@@ -181,3 +181,31 @@ func TestApplyChecksWhatItMakes(t *testing.T) {
 		t.Error("the first package was changed")
 	}
 }
+
+// The canonical tree has no order: without its name the first node would be lost.
+func TestAFlowKeepsItsFirstNode(t *testing.T) {
+	t.Parallel()
+	files, err := Template("help-desk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, problems := New().Check(files)
+	if r == nil {
+		t.Fatal(report(problems))
+	}
+	for _, c := range []Change{
+		{File: "flows/desk.flow.yaml", Path: []string{"first"}},
+		{File: "flows/desk.flow.yaml", Value: map[string]any{"flow": "desk", "nodes": map[string]any{"a": map[string]any{"agent": "desk"}}}},
+	} {
+		applied, p1 := Apply(r, []Change{c})
+		patched, p2 := Patch(files, []Change{c})
+		for _, p := range [][]Problem{p1, p2} {
+			if len(p) != 1 || p[0].Code != "package.change" || p[0].Hint == "" {
+				t.Errorf("%v: %s", c.Path, report(p))
+			}
+		}
+		if applied != nil || patched != nil {
+			t.Errorf("%v: the change was made", c.Path)
+		}
+	}
+}

@@ -295,8 +295,8 @@ func TestIdentityIgnoresCommentsOrderAndLayout(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		other := op.Dir{}
-		for name, content := range files {
-			other[name] = rewritten(t, name, content)
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			other[name] = rewritten(t, name, files[name])
 		}
 		other["notes/any.txt"] = []byte("not read")
 		other[".flywheel/layout/desk.json"] = []byte("{}")
@@ -407,8 +407,8 @@ func TestPatchThenCheckIsApply(t *testing.T) {
 	r, _ := New().Check(files)
 	rapid.Check(t, func(t *rapid.T) {
 		sources := op.Dir{}
-		for name, content := range files {
-			sources[name] = rewritten(t, name, content)
+		for _, name := range slices.Sorted(maps.Keys(files)) { // in one order, so that a failure can be repeated
+			sources[name] = rewritten(t, name, files[name])
 		}
 		changes := rapid.SliceOfN(changeGen(r), 1, 4).Draw(t, "changes")
 		applied, p1 := Apply(r, changes)

@@ -15,7 +15,7 @@ import (
 // Baselines are what needs no model: how often the first tool that a scenario expects is guessed right.
 type Baselines struct {
 	Scenarios int     `json:"scenarios"` // with an expected first tool, or none
-	Majority  float64 `json:"majority"`  // the commonest tool, always
+	Majority  float64 `json:"majority"`  // the tool that most scenarios expect, always
 	Label     string  `json:"label"`     // that tool
 	Nearest   float64 `json:"nearest"`   // nearest neighbour, TF-IDF
 	Examples  int     `json:"examples"`  // that it knows
@@ -80,8 +80,9 @@ func baselines(sub *subject, su *suite, chosen []*spec.Scenario) *Baselines {
 	return b
 }
 
-// Score is how well the baselines do on scenarios after learning from labelled examples, those of the
-// scenario's own family (their Group) left out; nil when there is nothing to learn or to guess.
+// Score is how well the baselines do on scenarios: the majority class of the scenarios themselves, and the
+// nearest neighbour after learning from labelled examples, those of the scenario's own family (their
+// Group) left out; nil when there is nothing to learn or to guess.
 func Score(train []stat.Labelled, scenarios []*spec.Scenario) *Baselines {
 	var test []stat.Labelled
 	for _, sc := range scenarios {
@@ -92,7 +93,11 @@ func Score(train []stat.Labelled, scenarios []*spec.Scenario) *Baselines {
 	if len(test) == 0 || len(train) == 0 {
 		return nil
 	}
-	majority := stat.NewMajority(train)
+	classes := slices.Clone(test)
+	for i := range classes {
+		classes[i].Group = "" // the best that one constant answer can do
+	}
+	majority := stat.NewMajority(classes)
 	return &Baselines{
 		Scenarios: len(test), Label: majority.Predict(stat.Labelled{}), Examples: len(train),
 		Majority: stat.Accuracy(test, majority.Predict), Nearest: stat.Accuracy(test, stat.NewNearest(train).Predict),

@@ -183,7 +183,7 @@ func WriteComparison(w io.Writer, c *Comparison) {
 	}
 	row("tool calls failed", func(t Tally) string { return fmt.Sprintf("%d of %d", t.Usage.Failed, t.Usage.Tools) })
 	row("tokens", func(t Tally) string { return fmt.Sprint((t.Usage.In + t.Usage.Out) / max(1, t.Trials)) })
-	row("cost", func(t Tally) string { return fmt.Sprintf("$%.6f", float64(t.Usage.Cost)/1e9/float64(max(1, t.Trials))) })
+	row("cost", func(t Tally) string { return op.Money(t.Usage.Cost / int64(max(1, t.Trials))) })
 	row("compute", func(t Tally) string { return brief(t.Usage.Compute / time.Duration(max(1, t.Trials))) })
 	row("latency p50", func(t Tally) string { return brief(t.Latency.P50) })
 	row("latency p95", func(t Tally) string { return brief(t.Latency.P95) })

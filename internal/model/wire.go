@@ -36,8 +36,8 @@ func translate(req Request, t target, onDelta func(Delta)) (*translation, error)
 		if err := x.asAction(t); err != nil {
 			return nil, err
 		}
-	} else if err := x.asNative(t); err != nil {
-		return nil, err
+	} else {
+		x.asNative(t)
 	}
 	if t.ability.Alternate {
 		x.wire.Messages = alternate(x.wire.Messages)
@@ -54,7 +54,7 @@ func translate(req Request, t target, onDelta func(Delta)) (*translation, error)
 
 const defaultLocalTokens = 1024
 
-func (x *translation) asNative(t target) error {
+func (x *translation) asNative(t target) {
 	action := t.ability.Form == FormAction
 	for _, m := range x.req.Messages {
 		if action {
@@ -69,12 +69,11 @@ func (x *translation) asNative(t target) error {
 		}})
 	}
 	if len(x.req.Output) == 0 {
-		return nil
+		return
 	}
 	switch {
 	case t.ability.Grammar && len(x.req.Tools) == 0:
 		constrain(&x.wire, x.req.Output)
-		return nil
 	case t.provider.dialect.outputByTool || t.ability.Grammar: // llama servers refuse tools beside a schema
 		x.answerTool = x.freeName(outputName)
 		x.wire.Tools = append(x.wire.Tools, openai.Tool{Type: "function", Function: openai.Function{
@@ -87,7 +86,6 @@ func (x *translation) asNative(t target) error {
 	default:
 		x.wire.ResponseFormat = responseFormat(outputName, x.req.Output)
 	}
-	return nil
 }
 
 func (x *translation) freeName(name string) string {

@@ -82,7 +82,7 @@ func printStats(w io.Writer, out *statsOut) {
 			name += " (forced)"
 		}
 		t.row(s.Agent, name, fmt.Sprint(s.Runs), rate(s.Success), fmt.Sprint(s.Unknown),
-			fmt.Sprintf("%d of %d", s.ToolErrors, s.ToolCalls), fmt.Sprint(s.TokensIn+s.TokensOut), money(s.Cost),
+			fmt.Sprintf("%d of %d", s.ToolErrors, s.ToolCalls), fmt.Sprint(s.TokensIn+s.TokensOut), op.Money(s.Cost),
 			s.Compute.Round(time.Millisecond).String(), s.P50.Round(time.Millisecond).String(), s.P95.Round(time.Millisecond).String())
 	}
 	t.flush()
@@ -128,8 +128,6 @@ func rate(r interval.Rate) string {
 }
 
 func percent(p float64) string { return fmt.Sprintf("%.1f%%", 100*p) }
-
-func money(nano int64) string { return fmt.Sprintf("$%.4f", float64(nano)/1e9) }
 
 func releaseName(number int) string {
 	if number == 0 {

@@ -83,7 +83,7 @@ func textList(w io.Writer, p *Page) {
 	for _, r := range p.Runs {
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", r.ID, r.StartedAt.Local().Format("01-02 15:04:05"),
 			r.Package, releaseWords(r), statusWords(r), outcomeWords(r), r.Steps, toolWords(r), r.Usage.In+r.Usage.Out,
-			money(r.Usage.Cost), took(r.Elapsed), short(r.Message, 40))
+			op.Money(r.Usage.Cost), took(r.Elapsed), short(r.Message, 40))
 	}
 	_ = t.Flush()
 	if p.Next != "" {
@@ -170,7 +170,7 @@ func textStep(w io.Writer, st *ShownStep) {
 	if st.Usage != (model.Usage{}) {
 		facts = append(facts, fmt.Sprintf("%d→%d tokens", st.Usage.In, st.Usage.Out))
 		if st.Usage.Cost > 0 {
-			facts = append(facts, money(st.Usage.Cost))
+			facts = append(facts, op.Money(st.Usage.Cost))
 		}
 	}
 	if st.Mock {
@@ -239,7 +239,7 @@ func consumed(r *Run) string {
 	}
 	parts = append(parts, fmt.Sprintf("%d tokens in, %d out", r.Usage.In, r.Usage.Out))
 	if r.Usage.Cost > 0 {
-		parts = append(parts, money(r.Usage.Cost))
+		parts = append(parts, op.Money(r.Usage.Cost))
 	}
 	if r.Usage.Compute > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f CPU s", r.Usage.Compute.Seconds()))
@@ -248,16 +248,6 @@ func consumed(r *Run) string {
 		parts = append(parts, took(r.Elapsed))
 	}
 	return strings.Join(parts, " · ")
-}
-
-func money(nano int64) string {
-	if nano == 0 {
-		return "$0"
-	}
-	if nano < 10_000_000 { // a cent
-		return fmt.Sprintf("$%.6f", float64(nano)/1e9)
-	}
-	return fmt.Sprintf("$%.4f", float64(nano)/1e9)
 }
 
 func took(d time.Duration) string {

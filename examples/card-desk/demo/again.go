@@ -62,7 +62,7 @@ func (s *story) canary(ctx context.Context) error {
 		return err
 	}
 	s.say("canary: release %d gets half of the sessions on prod", s.second.Number)
-	if _, err := s.send(ctx, s.traffic[len(s.traffic)-canaryMessages:], "canary"); err != nil {
+	if err := s.send(ctx, s.traffic[len(s.traffic)-canaryMessages:], "canary"); err != nil {
 		return err
 	}
 	if err := s.showStats(ctx); err != nil {

@@ -13,7 +13,7 @@ const canaryMessages = 16
 func (s *story) operate(ctx context.Context) error {
 	s.stage("7 Operate")
 	before := s.traffic[:len(s.traffic)-canaryMessages]
-	if _, err := s.send(ctx, before, "op"); err != nil {
+	if err := s.send(ctx, before, "op"); err != nil {
 		return err
 	}
 	if err := s.showStats(ctx); err != nil {

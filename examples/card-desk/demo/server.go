@@ -53,7 +53,7 @@ func start(ctx context.Context, home string) (*desk, error) {
 	}
 	d := &desk{home: home, cmd: cmd}
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if d.ready() {
+		if d.ready(ctx) {
 			d.Client = client.New(client.Options{URL: d.url, Token: d.token})
 			return d, nil
 		}
@@ -74,7 +74,7 @@ func environment(home string) []string {
 	return []string{"CARDS_SERVER=" + server, "CARDS_DATA=" + data, "CARDS_OUTAGE=" + outage}
 }
 
-func (d *desk) ready() bool {
+func (d *desk) ready(ctx context.Context) bool {
 	b, err := os.ReadFile(filepath.Join(d.home, "server.json"))
 	if err != nil {
 		return false
@@ -85,7 +85,11 @@ func (d *desk) ready() bool {
 	if json.Unmarshal(b, &server) != nil || server.URL == "" {
 		return false
 	}
-	resp, err := http.Get(server.URL + "/readyz")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return false
 	}

@@ -150,9 +150,9 @@ func (e *wireError) UnmarshalJSON(b []byte) error {
 		Type    string `json:"type"`
 		Code    any    `json:"code"`
 	}
-	if json.Unmarshal(b, &o) != nil {
+	if err := json.Unmarshal(b, &o); err != nil {
 		e.Message = string(b)
-		return nil
+		return nil //nolint:nilerr // whatever else a server sends is the message
 	}
 	e.Message, e.Type = o.Message, o.Type
 	switch c := o.Code.(type) {
