@@ -488,22 +488,3 @@ func TestFailureInAResult(t *testing.T) {
 		t.Errorf("error: %v", err)
 	}
 }
-
-func TestTextAndFilesOfAResult(t *testing.T) {
-	t.Parallel()
-	type out struct {
-		N     int    `json:"n"`
-		Files op.Dir `json:"files" write:"true"`
-		Other op.Dir `json:"other"`
-	}
-	o := op.WithText(op.New(meta("POST", "/api/v1/x"), func(context.Context, *struct{}) (*out, error) { return nil, nil }),
-		func(w io.Writer, o *out) { fmt.Fprintf(w, "n is %d", o.N) })
-	var b strings.Builder
-	if ok, err := o.RenderResult(&b, []byte(`{"n":7}`)); !ok || err != nil || b.String() != "n is 7" {
-		t.Errorf("%v %v %q", ok, err, b.String())
-	}
-	files, err := o.Written([]byte(`{"files":{"a":"aGk="},"other":{"b":"aGk="}}`))
-	if d := cmp.Diff(op.Dir{"a": []byte("hi")}, files); err != nil || d != "" {
-		t.Errorf("%v %s", err, d)
-	}
-}
