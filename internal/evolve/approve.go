@@ -193,10 +193,12 @@ func (s *Service) Reject(ctx context.Context, d Decision) error {
 
 // ChannelMoved follows what happens to the release of a proposal, told by the event channel.moved.
 type ChannelMoved struct {
-	Kind string `json:"kind"` // release, canary, promote, rollback
-	From string `json:"from"`
-	To   string `json:"to"`
-	By   string `json:"by"`
+	Kind  string  `json:"kind"` // release, canary, promote, rollback
+	From  string  `json:"from"`
+	To    string  `json:"to"`
+	Who   string  `json:"who"`
+	Why   string  `json:"why"`
+	Share float64 `json:"share"` // of the sessions, 0 to 1, of a canary
 }
 
 // Follow moves proposals along with their release.
@@ -219,9 +221,20 @@ func (s *Service) Follow(ctx context.Context, m ChannelMoved) error {
 		if p.State == state {
 			continue
 		}
-		if err := s.move(ctx, p, state, m.By, m.Kind); err != nil && !fault.HasCode(err, "evolve.moved") {
+		if err := s.move(ctx, p, state, m.Who, m.note()); err != nil && !fault.HasCode(err, "evolve.moved") {
 			return err
 		}
 	}
 	return nil
+}
+
+func (m ChannelMoved) note() string {
+	what := m.Kind
+	if m.Kind == "canary" && m.Share > 0 {
+		what = fmt.Sprintf("canary %.0f%%", 100*m.Share)
+	}
+	if m.Why != "" {
+		what += ": " + m.Why
+	}
+	return what
 }

@@ -260,10 +260,16 @@ func (p Policy) longest() time.Duration {
 }
 
 // tolerance is how much success is given up for fewer attempts and shorter waits.
-const tolerance = 0.005
+const tolerance = 0.01
+
+// impatience is how many attempts a second of waiting is worth: somebody waits for most calls.
+const impatience = 0.5
+
+// effort is what a policy costs when its success is as good as another's.
+func (f Forecast) effort() float64 { return f.Attempts + impatience*f.Wait.Seconds() }
 
 // Choose picks the policy with the highest expected success whose calls end within patience at worst,
-// and among those within half a point of it the one with the fewest attempts, then the shortest wait.
+// and among those within a point of it the one with the least effort.
 func Choose(p Process, backup string, backupRate float64, patience time.Duration) (Policy, Forecast) {
 	timeout := time.Duration(float64(p.P99) * 3).Round(100 * time.Millisecond)
 	timeout = min(max(timeout, time.Second), 30*time.Second)
@@ -299,8 +305,7 @@ func Choose(p Process, backup string, backupRate float64, patience time.Duration
 		if s.forecast.Success < best-tolerance {
 			continue
 		}
-		if pick == nil || s.forecast.Attempts < pick.forecast.Attempts-1e-9 ||
-			math.Abs(s.forecast.Attempts-pick.forecast.Attempts) < 1e-9 && s.forecast.Wait < pick.forecast.Wait {
+		if pick == nil || s.forecast.effort() < pick.forecast.effort()-1e-9 {
 			pick = s
 		}
 	}

@@ -51,10 +51,10 @@ func TestPolicyFitsTheProcess(t *testing.T) {
 	t.Parallel()
 	iid := Process{Rate: 0.1, P99: 100 * time.Millisecond, Beliefs: []Belief{{Weight: 1}}}
 	policy, forecast := Choose(iid, "", 1, 10*time.Second)
-	if policy.From != 0 || policy.Retries < 2 || policy.Retries > 3 {
-		t.Errorf("independent failures want immediate retries, got %s", policy)
+	if policy.From != 0 || policy.Retries < 1 || policy.Retries > 2 {
+		t.Errorf("independent failures want one or two immediate retries, got %s", policy)
 	}
-	if forecast.Success < 0.995 {
+	if forecast.Success < 0.985 {
 		t.Errorf("forecast %.4f", forecast.Success)
 	}
 

@@ -82,8 +82,8 @@ func writeTotals(w io.Writer, r *Report) {
 		printf(w, "  errors    %d trials could not be judged\n", t.Errors)
 	}
 	n := max(1, t.Trials)
-	printf(w, "  per trial %.1f model calls%s · %d tokens in, %d out · $%.6f · %s compute\n", float64(u.Calls)/float64(n),
-		tapedNote(u), u.In/n, u.Out/n, float64(u.Cost)/1e9/float64(n), brief(u.Compute/time.Duration(n)))
+	printf(w, "  per trial %.1f model calls%s · %d tokens in, %d out · %s · %s compute\n", float64(u.Calls)/float64(n),
+		tapedNote(u), u.In/n, u.Out/n, op.Money(u.Cost/int64(n)), brief(u.Compute/time.Duration(n)))
 	printf(w, "  latency   p50 %s · p95 %s (model time and virtual tool time)\n", brief(t.Latency.P50), brief(t.Latency.P95))
 	if len(r.SafetyFail) > 0 {
 		printf(w, "  SAFETY    failed: %s\n", strings.Join(r.SafetyFail, "; "))

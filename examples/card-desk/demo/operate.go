@@ -63,7 +63,7 @@ func (s *story) showStats(ctx context.Context) error {
 		}
 		u := usage{In: r.TokensIn, Out: r.TokensOut, Cost: r.Cost, Compute: r.Compute}
 		s.say("release %d: %d runs, success %s by business event", r.Number, r.Runs, rate{r.Success.Value, r.Success.Low, r.Success.High})
-		s.say("           tools: %d calls, %d failed, %d attempts failed; %s, %s; p50 %s", r.ToolCalls, r.ToolErrors, r.ToolFailures,
+		s.say("           tools: %d calls, %d failed or were refused, %d attempts did; %s, %s; p50 %s", r.ToolCalls, r.ToolErrors, r.ToolFailures,
 			u.tokens(), u.price(), r.P50.Round(time.Millisecond))
 	}
 	return nil

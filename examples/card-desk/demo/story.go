@@ -190,7 +190,7 @@ func (s *story) test(ctx context.Context) error {
 	}
 	r := out.Report
 	s.say("dev split: %d of %d passed: %s", r.Total.Passed, r.Total.Trials, r.Total.Rate)
-	s.say("tools: %d calls, %d failed (outages are part of the suite)", r.Total.Usage.Calls, r.Total.Usage.Failed)
+	s.say("tools: %d calls, %d failed or were refused (outages and wrong choices are part of it)", r.Total.Usage.Calls, r.Total.Usage.Failed)
 	if b := r.Baselines; b != nil {
 		if b.Label == "" {
 			b.Label = "no tool"

@@ -50,7 +50,7 @@ func (b *builder) number(s *Schema) string {
 	if s.Min != nil && *s.Min >= 0 {
 		sign = ""
 	}
-	return b.add("number", sign+`("0" | [1-9] [0-9]{0,14}) ("." [0-9]{1,15})?`)
+	return b.add("number", sign+`("0" | [1-9] [0-9]{0,14}) ("." [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})?`)
 }
 
 // integer is a whole number between the bounds, in decimal digits.
