@@ -3,6 +3,8 @@ package model
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 
 	"flywheel/internal/model/openai"
@@ -55,13 +57,14 @@ func translate(req Request, t target, onDelta func(Delta)) (*translation, error)
 const defaultLocalTokens = 1024
 
 func (x *translation) asNative(t target) {
-	action := t.ability.Form == FormAction
-	for _, m := range x.req.Messages {
-		if action {
+	if t.ability.Form == FormAction {
+		for _, m := range x.req.Messages {
 			x.wire.Messages = append(x.wire.Messages, actionMessages(m, x.names, nil)...)
-			continue
 		}
-		x.wire.Messages = append(x.wire.Messages, x.message(m))
+	} else {
+		for _, m := range answered(x.req.Messages) {
+			x.wire.Messages = append(x.wire.Messages, x.message(m))
+		}
 	}
 	for _, d := range x.req.Tools {
 		x.wire.Tools = append(x.wire.Tools, openai.Tool{Type: "function", Function: openai.Function{
@@ -86,6 +89,39 @@ func (x *translation) asNative(t target) {
 	default:
 		x.wire.ResponseFormat = responseFormat(outputName, x.req.Output)
 	}
+}
+
+// answered gives every tool call an id and an answer: servers with native tool calls refuse a
+// conversation where one has none, as in examples, which show the choice alone.
+func answered(in []Message) []Message {
+	out := make([]Message, 0, len(in))
+	made := 0
+	for i, m := range in {
+		if len(m.ToolCalls) == 0 {
+			out = append(out, m)
+			continue
+		}
+		has := map[string]bool{}
+		for _, next := range in[i+1:] {
+			if next.Role != RoleTool {
+				break
+			}
+			has[next.ToolCallID] = true
+		}
+		m.ToolCalls = slices.Clone(m.ToolCalls)
+		var missing []Message
+		for j := range m.ToolCalls {
+			c := &m.ToolCalls[j]
+			if c.ID != "" && has[c.ID] {
+				continue
+			}
+			made++
+			c.ID = fmt.Sprintf("example_%d", made)
+			missing = append(missing, Message{Role: RoleTool, ToolCallID: c.ID, Content: "done"})
+		}
+		out = append(append(out, m), missing...)
+	}
+	return out
 }
 
 func (x *translation) freeName(name string) string {
