@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -144,18 +145,28 @@ func complete(all []*Proposal, force bool) error {
 	return nil
 }
 
-// together joins the changes of proposals; the same place changed twice is a clash.
+// together joins the changes of proposals. Two that want the same of one place agree; two that want
+// different things clash.
 func together(all []*Proposal) ([]agent.Change, error) {
+	type claim struct {
+		by     string
+		change agent.Change
+	}
 	var changes []agent.Change
-	owner := map[string]string{}
+	claims := map[string]claim{}
 	for _, p := range all {
 		for _, c := range p.Changes {
 			place := c.File + "#" + strings.Join(c.Path, "/")
-			if other, taken := owner[place]; taken && other != p.ID {
-				return nil, fault.New(fault.Conflict, "evolve.clash", "%s and %s both change %s", other, p.ID, place).
+			other, taken := claims[place]
+			switch {
+			case !taken:
+				claims[place] = claim{p.ID, c}
+			case reflect.DeepEqual(other.change, c):
+				continue
+			case other.by != p.ID:
+				return nil, fault.New(fault.Conflict, "evolve.clash", "%s and %s both change %s", other.by, p.ID, place).
 					WithHint("approve one of them, then run: flywheel evolve")
 			}
-			owner[place] = p.ID
 			changes = append(changes, c)
 		}
 	}

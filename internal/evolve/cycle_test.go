@@ -301,6 +301,10 @@ func TestApprovalRefuses(t *testing.T) {
 		{ID: "a", Draft: Draft{Changes: []agent.Change{{File: "f", Path: []string{"x"}}}}},
 		{ID: "b", Draft: Draft{Changes: []agent.Change{{File: "f", Path: []string{"x"}}}}},
 	}
+	if changes, err := together(same); err != nil || len(changes) != 1 {
+		t.Errorf("two that want the same agree: %v, %v", changes, err)
+	}
+	same[1].Changes[0].Value = "y"
 	if _, err := together(same); !fault.HasCode(err, "evolve.clash") {
 		t.Errorf("two changes of one place: %v", err)
 	}

@@ -16,7 +16,7 @@ import (
 // File is the content of a file of the public data, as in banking77/train.csv. Without it tb is skipped.
 func File(tb testing.TB, path string) []byte {
 	tb.Helper()
-	dir := os.Getenv("FLYWHEEL_TESTDATA")
+	dir := os.Getenv("FLYWHEEL_TESTDATA") //nolint:forbidigo // a setting of the tests, not of the program
 	if dir == "" {
 		dir = filepath.Join(root(tb), "..", "shared", "data")
 	}
