@@ -29,8 +29,8 @@ build: ## build the binaries into bin/
 local-model: ## install the local model and its server into the cache (≈130 MB, once)
 	@scripts/local-model
 
-gen: ## write what is generated: OpenAPI and golden files
-	go test ./internal/app -run TestOpenAPI -update
+gen: ## write what is generated: OpenAPI, the reference of commands and errors
+	go test ./internal/app -run 'TestOpenAPI|TestCommandReference|TestErrorReference' -update
 
 fmt: ## format the sources
 	@$(TOOL) gofumpt -l -w cmd internal spec client examples e2e bench

@@ -46,8 +46,14 @@ func flagRow(f *pflag.Flag) string {
 		name = "-" + f.Shorthand + ", " + name
 	}
 	value, help := pflag.UnquoteUsage(f)
+	if value == "string" {
+		value = "text"
+	}
 	if value != "" && f.Value.Type() != "bool" {
 		name += " " + value
+	}
+	if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && !strings.Contains(help, "default") {
+		help += " (default " + f.DefValue + ")"
 	}
 	return fmt.Sprintf("| `%s` | %s |\n", name, cell(help))
 }
@@ -93,10 +99,11 @@ func TestCommandReference(t *testing.T) {
 }
 
 func writeCommand(b *strings.Builder, c cli.Command, o op.Op) {
-	fmt.Fprintf(b, "\n### `%s`\n%s.\n", c.Use, c.Summary)
+	about := c.Summary + "."
 	if c.Long != "" {
-		fmt.Fprintf(b, "%s\n", c.Long)
+		about = c.Long
 	}
+	fmt.Fprintf(b, "\n### `%s`\n%s\n", c.Use, about)
 	rows := ""
 	if o != nil {
 		for _, f := range o.Fields() {
