@@ -96,6 +96,7 @@ func (c cursor) node() *spec.Node {
 		n.End = c.get("end").endMap()
 	}
 	c.mapping(known...)
+	c.get("description").text()
 	n.In, _ = c.get("in").v.(map[string]any)
 	c.get("in").mapping()
 	if n.Kind != spec.NodeBranch {

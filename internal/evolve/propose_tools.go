@@ -78,7 +78,7 @@ func proposePolicy(s Situation, name string, seen []Observation) (*Draft, error)
 	backup, backupRate := "", 1.0
 	if b := twin(s.Pack.Package, declared); b != nil {
 		backup = b.Name
-		backupRate = FitProcess(b.Name, seen).Rate // with half an event of prior, so 0.5 when never called
+		backupRate = rateOfBackup(b.Name, seen)
 	}
 	policy, forecast := Choose(process, backup, backupRate, patience(s.Pack.Package))
 	if !repeatable(declared) {
@@ -102,12 +102,12 @@ func proposePolicy(s Situation, name string, seen []Observation) (*Draft, error)
 	}
 	return &Draft{
 		Kind: KindToolPolicy, Goal: GoalBetter, Title: fmt.Sprintf("%s: %s", name, policy),
-		Why: why(process, forecast, today, backup, policy.Backup != ""), Changes: changes,
+		Why: why(process, forecast, today, policy.Backup, backupRate), Changes: changes,
 		Fit: Fit{Process: process, Policy: policy, Forecast: forecast, Today: today, Later: holdOut(name, seen)},
 	}, nil
 }
 
-func why(p Process, forecast, today Forecast, backup string, used bool) []string {
+func why(p Process, forecast, today Forecast, backup string, backupRate float64) []string {
 	var classes []string
 	for c, n := range p.Classes {
 		classes = append(classes, fmt.Sprintf("%d %s", n, c))
@@ -123,8 +123,8 @@ func why(p Process, forecast, today Forecast, backup string, used bool) []string
 		out = append(out, fmt.Sprintf("outages or independent failures: %.0f%% to %.0f%%; the policy must do for both", 100*p.Outages, 100*(1-p.Outages)))
 	}
 	out = append(out, fmt.Sprintf("expected success of a call: %.1f%% today, %.1f%% then, with %.2f attempts a call", 100*today.Success, 100*forecast.Success, forecast.Attempts))
-	if used {
-		out = append(out, backup+" takes the same arguments and has the same effect; it shares the idempotency key")
+	if backup != "" {
+		out = append(out, fmt.Sprintf("%s takes the same arguments and has the same effect, and shares the idempotency key; it is taken to fail %.0f%% of the time", backup, 100*backupRate))
 	}
 	return out
 }
@@ -165,7 +165,21 @@ func backupRateIfDeclared(t *spec.Tool, seen []Observation) float64 {
 	if t.Backup == "" {
 		return 1
 	}
-	return FitProcess(t.Backup, seen).Rate
+	return rateOfBackup(t.Backup, seen)
+}
+
+// A backup that was seldom called is assumed to fail every tenth time; the canary will tell.
+const (
+	assumedRate = 0.1
+	seldom      = 10
+)
+
+func rateOfBackup(name string, seen []Observation) float64 {
+	p := FitProcess(name, seen)
+	if p.Attempts < seldom {
+		return max(p.Rate*float64(p.Attempts)/seldom, assumedRate)
+	}
+	return p.Rate
 }
 
 func holdOut(name string, seen []Observation) Holdout {

@@ -214,7 +214,8 @@ func (p *parser) faults(c cursor) []spec.FaultRule {
 			c.failHint("tool: cards.freeze", "suite.missing", "the fault names no tool")
 		}
 		if r.Do.Kind == "" {
-			if m, _ := c.value.(map[string]any); m["do"] == nil {
+			m, _ := c.value.(map[string]any)
+			if kind, mapping := m["do"].(map[string]any); m["do"] == nil || mapping && len(kind) == 0 {
 				c.failHint("do: timeout | slow | malformed | reset | {status: 503}", "suite.missing", "the fault does nothing")
 			}
 		}
