@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	_ "flywheel/internal/app" // so that a change of the program is a change of these tests, for the test cache
 )
 
 var binaries string
@@ -33,6 +35,14 @@ func run(m *testing.M) int {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
 			return 1
 		}
+	}
+	sources, err := filepath.Glob("../examples/card-desk/cards-server/*")
+	for _, file := range sources {
+		_, err = os.ReadFile(file) // for the test cache, too
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return m.Run()
 }

@@ -166,8 +166,8 @@ func TestDiffNamesComponentsAndWords(t *testing.T) {
 	var out strings.Builder
 	WriteDiff(&out, diffs)
 	want := `changed data   data/examples.jsonl
-    bytes: 231 → 15
-    lines: 3 → 1
+    bytes: 543 → 15
+    lines: 7 → 1
 added   model  strong
     first: (none) → "openai/gpt-5-mini"
 changed prompt prompts/tone
