@@ -128,6 +128,10 @@ func (c cursor) tool() *spec.Tool {
 
 // checkTool looks at what the parts of a tool say together.
 func (c cursor) checkTool(t *spec.Tool) {
+	form, _, _ := strings.Cut(t.Idempotency, ":")
+	if form == "header" && t.Call.MCP != nil || form == "meta" && t.Call.HTTP != nil {
+		c.get("idempotency").errorf("package.value", "the key never reaches the tool: header: is for http, meta: for mcp").Hint = "arg:NAME works with both"
+	}
 	switch {
 	case t.Mock == nil && !c.has("call"):
 		c.keyErrorf("package.missing_key", `the tool needs "call" or "mock"`).Hint = "call: {mcp: server/tool}, call: {http: {get: URL}}, or mock: {star: mocks/FILE.star}"

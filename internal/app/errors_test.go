@@ -189,6 +189,11 @@ func (s *sources) report(dir string, n ast.Node) (one said, isFault, ok bool) {
 	switch n := n.(type) {
 	case *ast.CompositeLit:
 		return s.literal(dir, n)
+	case *ast.AssignStmt: // at.Code, at.Message = "package.example", "…"
+		if to, ok := n.Lhs[0].(*ast.SelectorExpr); ok && to.Sel.Name == "Code" && len(n.Rhs) > 1 {
+			code, ok := s.text(dir, n.Rhs[0])
+			return said{code, "", s.words(dir, n.Rhs[1]), dir}, false, ok && codeForm.MatchString(code)
+		}
 	case *ast.CallExpr:
 		name, of := "", strings.TrimPrefix(dir, "internal/platform/")
 		switch fun := n.Fun.(type) {

@@ -179,6 +179,31 @@ func TestEveryFileFollowsItsSchema(t *testing.T) {
 	}
 }
 
+// TestTheReferenceFollowsTheSchemas: each example of docs/reference/package.md is what its heading says.
+func TestTheReferenceFollowsTheSchemas(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "package.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, seen := schemas(t), 0
+	for _, section := range strings.Split(string(page), "\n## ")[1:] {
+		heading, body, _ := strings.Cut(section, "\n")
+		_, example, ok := strings.Cut(body, "```yaml\n")
+		if !ok {
+			continue
+		}
+		seen++
+		example, _, _ = strings.Cut(example, "```")
+		if err := known[kindOf(heading)].Validate(fromYAML(t, example)); err != nil {
+			t.Errorf("%s: %v", heading, err)
+		}
+	}
+	if seen < 5 {
+		t.Errorf("only %d examples", seen)
+	}
+}
+
 // mutants are copies of a value with one thing wrong: a key that nobody knows, a value of another type, a
 // value that is gone. change describes each.
 func mutants(v any, path string, emit func(change string, v any)) {

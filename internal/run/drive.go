@@ -184,16 +184,13 @@ func (d *driver) tool(ctx context.Context, c *Command) (waits bool, err error) {
 			call.Key = idempotencyKey(d.Secret, d.Run, c.Step, call)
 		}
 		intent, before := d.Intents[c.Step]
-		switch {
-		case !before:
-			r := d.row(RowIntent, c, startedAt)
-			if err := d.Recorder.Intent(ctx, r); err != nil {
-				return false, fmt.Errorf("record the intent of step %d: %w", c.Step, err)
-			}
-		case call.Tool.Idempotency == "" || recordedCall(&intent).Key == "":
-			return true, d.askUncertain(ctx, c, intent)
-		default:
+		if before {
 			call.Key = recordedCall(&intent).Key // what the world may have seen
+			if !tool.Repeatable(*call) {
+				return true, d.askUncertain(ctx, c, intent)
+			}
+		} else if err := d.Recorder.Intent(ctx, d.row(RowIntent, c, startedAt)); err != nil {
+			return false, fmt.Errorf("record the intent of step %d: %w", c.Step, err)
 		}
 	}
 	result := d.Effects.Tool(ctx, *call)

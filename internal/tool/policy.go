@@ -85,7 +85,7 @@ func (s *series) result(call Call) Result {
 	if r.Message == "" {
 		r.Message = fmt.Sprintf("%s: %s", call.Name, a.Class)
 	}
-	if s.happened && !repeatable(call) && a.Class != Canceled {
+	if s.happened && !Repeatable(call) && a.Class != Canceled {
 		r.Class = Uncertain
 		r.Message += "; it may have happened all the same, so it was not repeated"
 	}
@@ -105,7 +105,7 @@ func (p Policy) series(ctx context.Context, call Call) *series {
 		}
 		s.happened = s.happened || mayHaveHappened(call.Tool, a)
 		rule := call.Tool.Retry
-		if rule == nil || retry >= rule.Max || !retried(rule.For, a) || (s.happened && !repeatable(call)) {
+		if rule == nil || retry >= rule.Max || !retried(rule.For, a) || (s.happened && !Repeatable(call)) {
 			return s
 		}
 		waited = max(Wait(rule.Backoff, call.Seed, retry), min(a.RetryAfter, maxRetryAfter))
@@ -230,8 +230,11 @@ func mayHaveHappened(t *spec.Tool, a Attempt) bool {
 	return true
 }
 
-// repeatable says whether the call may be made again although it may have happened.
-func repeatable(call Call) bool { return call.Tool.Effect == spec.EffectRead || keyed(call) }
+// Repeatable says whether the call may be made again although it may have happened: it only reads, its key
+// reaches the tool, or its author says that doing it twice is the same as once.
+func Repeatable(call Call) bool {
+	return call.Tool.Effect == spec.EffectRead || call.Tool.Idempotency == "natural" || keyed(call)
+}
 
 // keyed says whether the idempotency key reaches the tool. The ways are header:NAME for HTTP,
 // meta:NAME for MCP, arg:NAME for both; another way for a tool is as good as none.

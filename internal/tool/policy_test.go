@@ -156,6 +156,7 @@ func TestAWriteIsNeverRepeatedSilently(t *testing.T) {
 		"malformed may have happened":   {"", key, failed(tool.Malformed, 200), tool.Uncertain},
 		"timeout with a key":            {"header:K", key, failed(tool.Timeout, 0), tool.OK},
 		"reset with a key":              {"arg:k", key, failed(tool.Reset, 0), tool.OK},
+		"twice is the same as once":     {"natural", "", failed(tool.Timeout, 0), tool.OK},
 		"declared, but no key given":    {"header:K", "", failed(tool.Timeout, 0), tool.Uncertain},
 		"declared for another protocol": {"meta:k", key, failed(tool.Timeout, 0), tool.Uncertain},
 	} {
