@@ -65,7 +65,7 @@ var (
 	secretName  = regexp.MustCompile(`(?i)(password|passwd|secret|token([^s]|$)|api[_-]?key|private[_-]?key|authorization|credential)`)
 	secretValue = regexp.MustCompile(`^(?i:bearer |basic |token )?(secret://[a-z0-9][a-z0-9_.-]*|\$\{[^}]*\})$`)
 	secretRef   = regexp.MustCompile(`secret://([^\s"']*)`)
-	secretForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9_./-]*$`)
+	secretForm  = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]*$`)
 )
 
 // checkSecret reports a value in clear text under a name that says that it is a secret.

@@ -95,7 +95,7 @@ func open(ctx context.Context, o cli.Options) (h *home, err error) {
 	h.models = model.New(model.Deps{
 		Config: modelConfig(o), Clock: clock.Real(), Log: o.Log, CacheDir: o.Settings.Models.Cache, Getenv: h.getenv,
 	})
-	h.tools = tool.New(tool.Deps{Log: o.Log, Environ: toolEnvironment(o.Env)})
+	h.tools = tool.New(tool.Deps{Log: o.Log, Environ: toolEnvironment(o.Env), Secret: secrets(o.Home, h.getenv)})
 	return h, h.domains(secret, key)
 }
 

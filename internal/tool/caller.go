@@ -53,6 +53,7 @@ func (c *caller) attempt(ctx context.Context, call Call) wire.Answer {
 		if r.Scope, err = wire.NewScope(c.env, call.Args); err != nil {
 			return wire.Answer{Failure: wire.Fail(wire.Rejected, "%v", err)}
 		}
+		r.Scope.Secret = c.service.deps.Secret
 		return c.service.http.Do(ctx, r)
 	case call.Tool.Call.MCP != nil:
 		target := call.Tool.Call.MCP
@@ -76,7 +77,7 @@ func (c *caller) server(name string) (mcp.Server, error) {
 		return mcp.Server{}, fmt.Errorf("it is not declared under mcp in a tool file")
 	}
 	s := mcp.Server{Name: name}
-	scope := wire.Scope{Env: c.env}
+	scope := wire.Scope{Env: c.env, Secret: c.service.deps.Secret}
 	var err error
 	if s.Command, err = wire.Command(declared.Command, c.env); err != nil {
 		return s, err
@@ -85,19 +86,22 @@ func (c *caller) server(name string) (mcp.Server, error) {
 	if s.URL, err = scope.Text(declared.URL); err != nil {
 		return s, err
 	}
-	if s.Headers, err = filled(scope, declared.Headers); err != nil {
+	var secret []string
+	if s.Headers, secret, err = filled(scope, declared.Headers); err != nil {
 		return s, err
 	}
+	s.Secrets = append(s.Secrets, secret...)
 	if len(s.Command) == 0 {
 		if s.URL == "" {
 			return s, fmt.Errorf("it has neither a command nor a url")
 		}
 		return s, nil
 	}
-	env, err := filled(scope, declared.Env)
+	env, secret, err := filled(scope, declared.Env)
 	if err != nil {
 		return s, err
 	}
+	s.Secrets = append(s.Secrets, secret...)
 	s.Env = slices.Clone(c.service.deps.Environ)
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		s.Env = append(s.Env, k+"="+env[k])
@@ -117,14 +121,15 @@ func (c *caller) secrets(command []string) []string {
 	return out
 }
 
-func filled(scope wire.Scope, texts map[string]string) (map[string]string, error) {
-	out := make(map[string]string, len(texts))
+func filled(scope wire.Scope, texts map[string]string) (out map[string]string, secrets []string, err error) {
+	out = make(map[string]string, len(texts))
 	for k, t := range texts {
-		v, err := scope.Text(t)
+		v, used, err := scope.Private(t)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out[k] = v
+		secrets = append(secrets, used...)
 	}
-	return out, nil
+	return out, secrets, nil
 }

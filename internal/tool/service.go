@@ -24,6 +24,8 @@ type Deps struct {
 	// Environ is the base environment of tool servers (KEY=value); a server's own env comes on top.
 	// Without it a server gets a PATH only: what Flywheel's own environment holds is not for tools.
 	Environ []string
+	// Secret gives the value of secret://NAME for headers and environments; nil: there are none.
+	Secret func(name string) (string, error)
 }
 
 // Service reaches real tools. It holds their sessions and connections until it is closed.

@@ -92,7 +92,7 @@ func (r Request) build(ctx context.Context) (*http.Request, error) {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	for name, template := range r.Call.Headers {
-		v, err := r.Scope.Text(template)
+		v, _, err := r.Scope.Private(template)
 		if err != nil {
 			return nil, err
 		}

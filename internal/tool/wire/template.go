@@ -13,6 +13,8 @@ import (
 type Scope struct {
 	Env map[string]string
 	In  map[string]any // the arguments, numbers as json.Number
+	// Secret gives the value of secret://NAME; nil: there are none.
+	Secret func(name string) (string, error)
 }
 
 // NewScope reads the arguments of a call.
@@ -34,6 +36,36 @@ var hole = regexp.MustCompile(`\$\{\s*(env|in)((?:\.[A-Za-z0-9_-]+)*)\s*\}`)
 // Text fills the holes of a text.
 func (s Scope) Text(template string) (string, error) {
 	return s.fill(template, func(v string, _ int) (string, error) { return v, nil })
+}
+
+var secretRef = regexp.MustCompile(`secret://([A-Za-z0-9_.-]+)`)
+
+// Private is Text for what only the tool's server sees: a header, the environment of a process. Secrets
+// are filled in here and nowhere else. Only the template can name one, never a value that is filled in.
+func (s Scope) Private(template string) (text string, secrets []string, err error) {
+	var b strings.Builder
+	at := 0
+	for _, m := range secretRef.FindAllStringSubmatchIndex(template, -1) {
+		before, err := s.Text(template[at:m[0]])
+		if err != nil {
+			return "", nil, err
+		}
+		name := template[m[2]:m[3]]
+		if s.Secret == nil {
+			return "", nil, fmt.Errorf("the secret %s is not set", name)
+		}
+		value, err := s.Secret(name)
+		if err != nil {
+			return "", nil, err
+		}
+		b.WriteString(before)
+		b.WriteString(value)
+		secrets = append(secrets, value)
+		at = m[1]
+	}
+	rest, err := s.Text(template[at:])
+	b.WriteString(rest)
+	return b.String(), secrets, err
 }
 
 // Command fills the holes of each word; only the environment is known there.
