@@ -163,7 +163,7 @@ func (h *home) server(o cli.Options) *server.Server {
 }
 
 func modelConfig(o cli.Options) model.Config {
-	var c model.Config
+	c := model.Config{Local: model.LocalConfig{Threads: o.Settings.Models.Threads, Context: o.Settings.Models.Context}}
 	for name, p := range o.Settings.Providers {
 		c.Providers = append(c.Providers, model.Provider{
 			Name: name, BaseURL: p.BaseURL, Key: p.APIKey.Reveal(), KeyEnv: p.APIKeyEnv, Form: model.Form(p.Form),

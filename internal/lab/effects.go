@@ -90,7 +90,7 @@ func (e *effects) Model(ctx context.Context, req model.Request, onDelta func(mod
 		return e.count(ctx, response, err)
 	}
 	key := tapeKey(req, e.job.sub.pins[req.Model])
-	if key != "" {
+	if key != "" && !e.job.live {
 		if v, ok := e.s.tape.get(ctx, key); ok {
 			e.usage.Taped++
 			e.modelTime += v.took

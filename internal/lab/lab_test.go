@@ -308,8 +308,14 @@ func TestStoredTrialsAreUsedAgainAndFreshOnesAreNot(t *testing.T) {
 	if _, err := b.Test(context.Background(), req, func(p Progress) { last = p }); err != nil || last.Reused != 0 {
 		t.Errorf("fresh: %v, %d reused", err, last.Reused)
 	}
-	// The tape answers equal requests at temperature 0.
-	if r := b.test(req); r.Total.Usage.Taped != r.Total.Usage.Calls || b.model.calls.Load() != before {
+	if n := b.model.calls.Load() - before; n == 0 {
+		t.Error("fresh: the model was not asked again")
+	}
+	// The tape answers equal requests at temperature 0, also in trials that are new.
+	req.Fresh = false
+	req.Seed++
+	before = b.model.calls.Load()
+	if r := b.test(req); r.Total.Usage.Taped != r.Total.Usage.Calls || r.Total.Usage.Calls == 0 || b.model.calls.Load() != before {
 		t.Errorf("%d of %d taped", r.Total.Usage.Taped, r.Total.Usage.Calls)
 	}
 }

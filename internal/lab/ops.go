@@ -34,7 +34,7 @@ type testIn struct {
 	Limit    int     `json:"limit,omitempty" minimum:"0" doc:"At most so many scenarios, spread over families"`
 	Seed     uint64  `json:"seed,omitempty" doc:"Seed of trials and faults"`
 	Parallel int     `json:"parallel,omitempty" minimum:"0" doc:"Trials at once; default 1 for local models"`
-	Fresh    bool    `json:"fresh,omitempty" doc:"Run stored trials again"`
+	Fresh    bool    `json:"fresh,omitempty" doc:"run stored trials again, and ask the model again"`
 	AtLeast  float64 `json:"at_least,omitempty" minimum:"0" maximum:"1" doc:"Exit with an error when the pass rate is lower"`
 	JUnit    string  `json:"junit,omitempty" doc:"Write JUnit XML to this file in the package"`
 	Markdown string  `json:"markdown,omitempty" doc:"Write a summary to this file in the package"`

@@ -30,7 +30,8 @@ type Request struct {
 	Purpose   string `json:"purpose,omitempty"` // gate, test, evolve…
 	// Parallel is how many trials run at once; default: 1 for models on this machine, more for others.
 	Parallel int `json:"parallel,omitempty"`
-	// Fresh runs every trial again instead of using stored results.
+	// Fresh runs every trial again instead of using stored results, and asks models again instead of taking
+	// answers from the tape.
 	Fresh bool `json:"fresh,omitempty"`
 	// Release is shown with the experiment, when the identity is that of a release.
 	Release string `json:"release,omitempty"`

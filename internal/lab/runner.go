@@ -113,6 +113,7 @@ func (r *runner) work(ctx context.Context, next *atomic.Int64, known map[string]
 		if t := known[j.id]; t != nil {
 			out.stored.trial, out.reused = t, true
 		} else {
+			j.live = r.fresh
 			t, err := r.s.runTrial(ctx, j)
 			if err != nil {
 				return // ctx has ended

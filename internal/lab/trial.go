@@ -105,8 +105,9 @@ type job struct {
 	trial    int
 	seed     uint64 // of the experiment
 	id       string
-	arm      int // of a comparison: 0 base, 1 candidate
-	order    int // of the scenario
+	arm      int  // of a comparison: 0 base, 1 candidate
+	order    int  // of the scenario
+	live     bool // ask models again instead of taking answers from the tape
 }
 
 // runTrial plays one scenario. The error is that of ctx; everything else is in the trial.

@@ -54,6 +54,8 @@ providers:
 		"listen": "127.0.0.1:3 · --listen", "hosts": "a.test, b.test · config.yaml:5",
 		"log.level": "DEBUG · config.yaml:4", "log.format": "json · FLYWHEEL_LOG_FORMAT",
 		"models.cache":            " · default",
+		"models.context":          "0 · default",
+		"models.threads":          "0 · default",
 		"providers.home.base_url": "http://y.test · FLYWHEEL_PROVIDERS_HOME_BASE_URL",
 		"providers.home.api_key":  " · default", "providers.home.api_key_env": " · default", "providers.home.form": " · default",
 		"providers.work.base_url": "https://x.test/v1 · config.yaml:8",

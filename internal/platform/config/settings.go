@@ -48,6 +48,10 @@ type Models struct {
 	// Cache is a directory that all homes of a person share; empty: FLYWHEEL_CACHE, or flywheel in the
 	// user's cache directory.
 	Cache string `yaml:"cache"`
+	// Threads of a model server on this machine; 0: one less than there are processors.
+	Threads int `yaml:"threads"`
+	// Context is how many tokens a local model sees at once; 0: 4096.
+	Context int `yaml:"context"`
 }
 
 // Default are the settings of a home that has no file.
