@@ -105,7 +105,8 @@ func (s *story) retrain(ctx context.Context) error {
 		switch {
 		case e.Progress != nil:
 			s.progress("%d/%d trials, %s left", e.Progress.Done, e.Progress.Total, e.Progress.Left.Round(time.Second))
-		case e.Stage == "observed":
+		case e.Stage == "observed", e.Stage == "testing":
+			s.progressDone()
 			s.say("%s", e.Text)
 		}
 		return nil
