@@ -4,6 +4,7 @@ package spec
 
 import (
 	"encoding/json"
+	"path"
 	"time"
 )
 
@@ -86,6 +87,12 @@ const (
 type ToolUse struct {
 	Tool string            `json:"tool"`
 	With map[string]string `json:"with,omitempty"` // argument → text with ${…}
+}
+
+// Matches says whether the entry lets the agent use the tool of that name.
+func (u ToolUse) Matches(name string) bool {
+	ok, err := path.Match(u.Tool, name)
+	return err == nil && ok
 }
 
 // Prompt is a reusable prompt part: prompts/NAME.prompt.md, inserted with {{> NAME}}.

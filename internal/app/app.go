@@ -130,8 +130,8 @@ func (h *home) domains(secret []byte, key *release.Key) (err error) {
 		DB: h.db, Releases: h.releases, Packages: deploy.AgentPackages{Blobs: h.blobs}, Runs: deploy.Runs{Service: h.runs}, Log: h.log,
 	})
 	h.evolve = evolve.New(evolve.Deps{
-		DB: h.db, Blobs: h.blobs, Bus: h.bus, Log: h.log, Lab: h.lab, Checker: h.checker,
-		Operations: operations{runs: h.runs, observe: h.observe, blobs: h.blobs},
+		DB: h.db, Blobs: h.blobs, Bus: h.bus, Log: h.log, Lab: h.lab,
+		Operations: operations{runs: h.runs, observe: h.observe},
 		Releases:   releaser{releases: h.releases, blobs: h.blobs, locker: locker{h}},
 	})
 	h.bus.Handle("evolve.channels", "channel.moved", func(ctx context.Context, e bus.Event) error {

@@ -21,7 +21,6 @@ import (
 type operations struct {
 	runs    *run.Service
 	observe *observe.Service
-	blobs   blob.Store
 }
 
 // Observe lists the latest runs of a release that came from outside, oldest first.
@@ -81,13 +80,14 @@ func (o operations) one(ctx context.Context, r *run.Run) (evolve.Observed, error
 			continue
 		}
 		var in run.ToolInput
-		var result tool.Result
 		if err := json.Unmarshal(row.Input, &in); err != nil {
 			return seen, err
 		}
-		if err := json.Unmarshal(row.Output, &result); err != nil {
+		answer, _, err := row.Decode()
+		if err != nil {
 			return seen, err
 		}
+		result := answer.Tool
 		for _, a := range result.Attempts {
 			seen.Attempts = append(seen.Attempts, evolve.Observation{Tool: a.Tool, At: a.At, For: a.For, Class: a.Class})
 		}
@@ -106,7 +106,7 @@ func unbound(p *spec.Package, in run.ToolInput) json.RawMessage {
 	}
 	for _, a := range p.Agents {
 		for _, use := range a.Tools {
-			if use.Tool == in.Tool {
+			if use.Matches(in.Tool) {
 				for name := range use.With {
 					delete(args, name)
 				}

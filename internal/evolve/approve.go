@@ -84,12 +84,9 @@ func (s *Service) Approve(ctx context.Context, d Decision) (BaseRelease, error) 
 	if err != nil {
 		return BaseRelease{}, err
 	}
-	changed, problems := agent.Apply(pack, changes)
-	if err := agent.Fault(problems); err != nil {
+	changed, err := s.changed(ctx, pack, changes)
+	if err != nil {
 		return BaseRelease{}, fmt.Errorf("the proposals together make a broken package: %w", err)
-	}
-	if err := agent.Store(ctx, s.deps.Blobs, changed); err != nil {
-		return BaseRelease{}, err
 	}
 	for _, p := range all {
 		if p.State == Approved {

@@ -191,12 +191,9 @@ func (s *Service) propose(ctx context.Context, c *Cycle, base BaseRelease, pack 
 }
 
 func (s *Service) candidate(ctx context.Context, c *Cycle, pack *agent.Resolved, d Draft) (*Proposal, error) {
-	changed, problems := agent.Apply(pack, d.Changes)
-	if err := agent.Fault(problems); err != nil {
+	changed, err := s.changed(ctx, pack, d.Changes)
+	if err != nil {
 		return nil, fmt.Errorf("proposer of %s made a broken package: %w", d.Kind, err)
-	}
-	if err := agent.Store(ctx, s.deps.Blobs, changed); err != nil {
-		return nil, err
 	}
 	now := s.deps.Clock.Now()
 	return &Proposal{
@@ -215,7 +212,6 @@ func (s *Service) stand(ctx context.Context, c *Cycle, p *Proposal) (blob.Digest
 	if err != nil {
 		return "", err
 	}
-	var problems []agent.Problem
 	on := []string{}
 	for _, q := range c.Proposals {
 		if q.ID == p.ID {
@@ -223,23 +219,26 @@ func (s *Service) stand(ctx context.Context, c *Cycle, p *Proposal) (blob.Digest
 		}
 		if q.Goal == GoalBetter && q.State == Ready {
 			on = append(on, q.ID)
-			if pack, problems = agent.Apply(pack, q.Changes); agent.Fault(problems) != nil {
-				return "", fmt.Errorf("put %s on %s: %w", p.ID, q.ID, agent.Fault(problems))
+			if pack, err = s.changed(ctx, pack, q.Changes); err != nil {
+				return "", fmt.Errorf("put %s on %s: %w", p.ID, q.ID, err)
 			}
 		}
 	}
-	basis := pack.Identity
-	changed, problems := agent.Apply(pack, p.Changes)
-	if err := agent.Fault(problems); err != nil {
+	changed, err := s.changed(ctx, pack, p.Changes)
+	if err != nil {
 		return "", fmt.Errorf("%s does not fit on %v: %w", p.ID, on, err)
 	}
-	for _, r := range []*agent.Resolved{pack, changed} {
-		if err := agent.Store(ctx, s.deps.Blobs, r); err != nil {
-			return "", err
-		}
-	}
 	p.On, p.Candidate = on, changed.Identity
-	return basis, nil
+	return pack.Identity, nil
+}
+
+// changed is a package with changes, stored so that trials and releases find it by its identity.
+func (s *Service) changed(ctx context.Context, pack *agent.Resolved, changes []agent.Change) (*agent.Resolved, error) {
+	out, problems := agent.Apply(pack, changes)
+	if err := agent.Fault(problems); err != nil {
+		return nil, err
+	}
+	return out, agent.Store(ctx, s.deps.Blobs, out)
 }
 
 // prove carries a proposal from its state to ready or rejected.

@@ -90,7 +90,7 @@ func newBench(t *testing.T, runs []Observed) *bench {
 		}},
 		base: base,
 	}
-	b.Service = New(Deps{DB: store, Blobs: blobs, Bus: bus.New(store), Lab: b.lab, Operations: seen(runs), Releases: b.releases, Checker: checker})
+	b.Service = New(Deps{DB: store, Blobs: blobs, Bus: bus.New(store), Lab: b.lab, Operations: seen(runs), Releases: b.releases})
 	return b
 }
 

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"flywheel/internal/agent"
 	"flywheel/internal/lab"
 	"flywheel/internal/platform/blob"
 	"flywheel/internal/platform/clock"
@@ -92,7 +91,6 @@ type Deps struct {
 	Lab        Lab
 	Operations Operations
 	Releases   Releases
-	Checker    *agent.Checker
 	Proposers  []Proposer // default: DefaultProposers
 }
 

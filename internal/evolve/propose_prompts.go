@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -155,12 +156,7 @@ func fixedExamples(s Situation, a *spec.Agent) []spec.Example {
 }
 
 func hasTool(a *spec.Agent, name string) bool {
-	for _, u := range a.Tools {
-		if u.Tool == name || strings.HasSuffix(u.Tool, ".*") && strings.HasPrefix(name, strings.TrimSuffix(u.Tool, "*")) {
-			return name != ""
-		}
-	}
-	return false
+	return name != "" && slices.ContainsFunc(a.Tools, func(u spec.ToolUse) bool { return u.Matches(name) })
 }
 
 // knownReply is how the agent answers with words: as it did in a verified run, else as in its fixed

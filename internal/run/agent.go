@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -85,7 +84,7 @@ func (p *Program) compileAgent(s *spec.Agent) (*agentProgram, error) {
 func (p *Program) addTools(a *agentProgram, use spec.ToolUse) error {
 	found := false
 	for _, name := range sorted(p.Package.Tools) {
-		if ok, err := path.Match(use.Tool, name); err != nil || !ok {
+		if !use.Matches(name) {
 			continue
 		}
 		found = true
