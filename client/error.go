@@ -107,6 +107,7 @@ func broken(ctx context.Context, err error) error {
 		err = u.Err
 	}
 	return &Error{
-		Kind: "unavailable", Code: "client.cut", Message: "the connection to the server was cut: " + err.Error(), Err: err,
+		Kind: "unavailable", Code: "client.cut", Message: "the connection to the server was cut: " + err.Error(),
+		Hint: "what was answered is kept: flywheel up goes on with runs and cycles, and the same flywheel test continues", Err: err,
 	}
 }
